@@ -1,0 +1,46 @@
+# `make demo` and `make test` each set up `.venv` first; nothing needs to be installed by hand but Python and make.
+PYTHON ?= python3
+# Tests and training share the processor badly: raise this on a machine with more cores.
+JOBS ?= 2
+BIN := .venv/bin
+STAMP := .venv/.set-up
+
+.PHONY: setup demo test test-full check format tree bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, for example: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/dsas demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not full" -n $(JOBS)
+
+test-full: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/readme_tree.py --check
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tree: $(STAMP)
+	$(BIN)/python tools/readme_tree.py
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist outputs .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

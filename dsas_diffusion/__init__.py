@@ -1,0 +1,36 @@
+"""The public names; importing it loads nothing heavy."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import InputError
+    from .fitting import fit
+    from .hooks.steerer import Steerer
+    from .prompts import PromptSet, load_prompts
+
+__version__ = "0.1.0.dev0"
+
+# Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
+# No module may be called like a public name: importing a submodule `fit` would put the module in the function's place.
+_HOMES = {
+    "InputError": "errors",
+    "PromptSet": "prompts",
+    "Steerer": "hooks.steerer",
+    "fit": "fitting",
+    "load_prompts": "prompts",
+}
+
+__all__ = ["InputError", "PromptSet", "Steerer", "__version__", "fit", "load_prompts"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

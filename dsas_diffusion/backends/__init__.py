@@ -1,0 +1,1 @@
+"""Running prompts through models: what differs between pictures and text."""

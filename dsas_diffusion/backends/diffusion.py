@@ -1,0 +1,61 @@
+"""Runs prompts through a text-to-image pipeline: one seed a picture, batches, no trace left."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+def generate(
+    pipe: "DiffusionPipeline",
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    batch_size: int = 16,
+    generation: Mapping[str, Any] | None = None,
+) -> Iterator[Any]:
+    """Draw one picture per prompt, a batch at a time.
+
+    Every picture has a generator of its own, so it does not depend on its batch: the same prompt and seed draw the same
+    picture with and without steering.
+
+    Args:
+        pipe: A text-to-image pipeline.
+        prompts: The prompts.
+        seeds: One per prompt.
+        batch_size: Prompts per call of the pipeline.
+        generation: Further arguments of the call: `num_inference_steps`, `guidance_scale`, `output_type` …
+
+    Yields:
+        The `images` of each call: lists of PIL pictures, or tensors if `output_type` says so.
+
+    Raises:
+        InputError: If `generation` holds what is set here, or `batch_size` is not positive.
+    """
+    settings = dict(generation or {})
+    taken = {"prompt", "generator", "num_images_per_prompt"} & settings.keys()
+    if taken or batch_size < 1:
+        what = f"generation holds {sorted(taken)[0]!r}, which is set per prompt" if taken else f"batch_size is {batch_size}"
+        raise InputError(f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1.")
+    with quiet(pipe):
+        for start in range(0, len(prompts), batch_size):
+            part = slice(start, start + batch_size)
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
+            yield pipe(list(prompts[part]), generator=generators, **settings).images
+
+
+@contextmanager
+def quiet(pipe: "DiffusionPipeline") -> Iterator[None]:
+    """Hide a pipeline's own progress bar for as long as the context lasts."""
+    before = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(**{**before, "disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)

@@ -1,0 +1,1 @@
+"""Arithmetic on tensors; knows no model, no hook, no hub."""

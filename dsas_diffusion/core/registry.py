@@ -1,0 +1,76 @@
+"""Classes by name: every file of a package that defines one is found without a list to edit."""
+
+import difflib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from ..errors import InputError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, type[T]], Generic[T]):
+    """Maps the `name` of each concrete class in a package to the class.
+
+    The package's modules are imported at the first look-up, so that a new class is one new file.
+
+    Args:
+        package: Full name of the package to search.
+        kind: What the classes are, for messages: `"steering method"`, `"gate"`.
+    """
+
+    def __init__(self, package: str, kind: str) -> None:
+        self._package, self._kind = package, kind
+        self._found: dict[str, type[T]] | None = None
+
+    def _classes(self) -> dict[str, type[T]]:
+        if self._found is None:
+            base = import_module(f"{self._package}.base")
+            found: dict[str, type[T]] = {}
+            for info in pkgutil.iter_modules(import_module(self._package).__path__, f"{self._package}."):
+                for _, cls in inspect.getmembers(import_module(info.name), inspect.isclass):
+                    if issubclass(cls, base.REGISTERED) and not inspect.isabstract(cls) and cls.__module__ == info.name:
+                        found[cls.name] = cls
+            self._found = dict(sorted(found.items()))
+        return self._found
+
+    def __getitem__(self, name: str) -> type[T]:
+        classes = self._classes()
+        if name not in classes:
+            close = difflib.get_close_matches(str(name), classes, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UnknownNameError(f"There is no {self._kind} {name!r}.{hint} Choose one of: {', '.join(classes)}.")
+        return classes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes())
+
+    def __len__(self) -> int:
+        return len(self._classes())
+
+    def register(self, cls: type[T]) -> type[T]:
+        """Add a class that lives outside the package. Usable as a decorator.
+
+        Args:
+            cls: The class; its `name` is the key.
+
+        Returns:
+            The same class.
+        """
+        self._classes()[cls.name] = cls  # type: ignore[attr-defined]
+        return cls
+
+
+class UnknownNameError(InputError, KeyError):
+    """A name that no registered class has; also a `KeyError`, as for any mapping."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self)
+
+
+def settings_of(instance: object) -> dict[str, Any]:
+    """Read back the arguments that an instance was made with; `__init__` stores each under its own name."""
+    return {name: getattr(instance, name) for name in inspect.signature(type(instance)).parameters}

@@ -1,0 +1,276 @@
+"""CLIP score and zero-shot choice by any open_clip model."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .base import Measure, share
+from .clip_models import load_open_clip
+from .images import as_pil
+
+_CLAUSE_END = re.compile(r"(?<=[,.;:!?])\s+")
+
+
+def clip_score(image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
+    """Score = 100 · max(cos(image, text), 0), pair by pair.
+
+    The 2.5 that the paper multiplies with, to stretch the range, is left out, as in torchmetrics.
+
+    Args:
+        image_features: (n, d), of any length.
+        text_features: (n, d), or (1, d) for one text against all images.
+
+    Returns:
+        (n,) float32 in [0, 100].
+
+    Source: CLIPScore, arXiv 2104.08718, section 3.
+    """
+    cosine = F.cosine_similarity(image_features.float(), text_features.float(), dim=-1)
+    return 100 * cosine.clamp(0, 1)
+
+
+def zero_shot(image_features: torch.Tensor, text_features: torch.Tensor, logit_scale: float) -> torch.Tensor:
+    """p(j | image) = softmax over j of logit_scale · cos(image, text j).
+
+    Args:
+        image_features: (n, d), of any length.
+        text_features: (k, d), one row a choice.
+        logit_scale: The model's own sharpness, `model.logit_scale.exp()`.
+
+    Returns:
+        (n, k) float32; each row sums to 1.
+
+    Source: Learning Transferable Visual Models From Natural Language Supervision, arXiv 2103.00020, section 3.1.2.
+    """
+    images = F.normalize(image_features.float(), dim=-1)
+    texts = F.normalize(text_features.float(), dim=-1)
+    return (logit_scale * images @ texts.T).softmax(dim=-1)
+
+
+def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a text into pieces that fit: at ends of clauses if possible, else between words, else inside a word.
+
+    Args:
+        text: The text.
+        fits: Whether a piece is short enough.
+
+    Returns:
+        The pieces in order, each as long as it can be; `[text]` if it fits whole.
+    """
+    if len(text) < 2 or fits(text):
+        return [text]
+    levels = ((_CLAUSE_END.split(text.strip()), " "), (text.split(), " "), (list(text), ""))
+    units, joint = next((units, joint) for units, joint in levels if len(units) > 1)
+    pieces = [""]
+    for unit in units:
+        longer = pieces[-1] + joint + unit if pieces[-1] else unit
+        if fits(longer):
+            pieces[-1] = longer
+        else:
+            pieces += split_text(unit, fits)
+    return [piece for piece in pieces if piece]
+
+
+class ClipJudge:
+    """Features, scores and choices of one open_clip model, in batches.
+
+    Args:
+        model: The model as open_clip gives it; put into evaluation mode.
+        preprocess: PIL image → (3, height, width) tensor, the model's own.
+        tokenizer: List of texts → (n, context length) ids, the model's own; `tokenizer.context_length` is its limit.
+        device: Where to compute; by default where the model is.
+        batch_size: Pictures or texts at a time. Figures don't depend on it.
+        name: How reports call the model.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        preprocess: Callable[[Image.Image], torch.Tensor],
+        tokenizer: Any,
+        device: str | torch.device | None = None,
+        batch_size: int = 32,
+        name: str = "open_clip model",
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it is a number of pictures, 1 or more.")
+        self.device = torch.device(device) if device is not None else next(model.parameters()).device
+        self.model: Any = model.to(self.device).eval()
+        self.preprocess = preprocess
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.name = name
+        self._blank: torch.Tensor | None = None
+
+    @classmethod
+    def load(
+        cls, name: str, pretrained: str | None = None, device: str | torch.device = "cpu", batch_size: int = 32
+    ) -> Self:
+        """Load a model through open_clip.
+
+        Args:
+            name: What to load; see `load_open_clip`.
+            pretrained: Its weights, where the name doesn't say; see `load_open_clip`.
+            device: Where to compute.
+            batch_size: Pictures or texts at a time.
+
+        Returns:
+            The judge.
+
+        Raises:
+            InputError: If there is no such model, or it can't be loaded.
+        """
+        model, preprocess, tokenizer = load_open_clip(name, pretrained, device)
+        return cls(model, preprocess, tokenizer, device=device, batch_size=batch_size, name=name)
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied with before a softmax."""
+        return float(self.model.logit_scale.detach().float().exp())
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image] | torch.Tensor) -> torch.Tensor:
+        """Embed pictures.
+
+        Args:
+            images: n PIL images, or (n, 3, height, width) floats in [0, 1], which are rounded to 8 bits.
+
+        Returns:
+            (n, d) float32 of length 1, on the CPU.
+
+        Raises:
+            InputError: If a tensor has another shape, or values outside [0, 1].
+        """
+        pictures = as_pil(images)
+        dtype = next(self.model.parameters()).dtype
+        rows = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = torch.stack([self.preprocess(image) for image in pictures[start : start + self.batch_size]])
+            rows.append(self._unit(self.model.encode_image(batch.to(self.device, dtype))))
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """Embed texts.
+
+        A text that fits the model's context goes through as it is. A longer one, whose end open_clip would cut off, is
+        split at ends of clauses (`split_text`); its feature is the mean of its pieces' normalised features, weighted
+        by their numbers of characters, and normalised again.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            (n, d) float32 of length 1, on the CPU.
+        """
+        pieces = [split_text(text, self._fits) for text in texts]
+        flat = [piece for parts in pieces for piece in parts]
+        rows = []
+        for start in range(0, len(flat), self.batch_size):
+            tokens = self.tokenizer(flat[start : start + self.batch_size])
+            rows.append(self._unit(self.model.encode_text(tokens.to(self.device))))
+        features = torch.cat(rows).split([len(parts) for parts in pieces])
+        return torch.stack(
+            [
+                part[0]
+                if len(parts) == 1
+                else F.normalize(part.T @ torch.tensor([float(len(p)) for p in parts]), dim=0)
+                for part, parts in zip(features, pieces, strict=True)
+            ]
+        )
+
+    def scores(self, images: Sequence[Image.Image] | torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+        """CLIP score of each picture to its text; see `clip_score`.
+
+        Args:
+            images: n pictures, as in `image_features`.
+            texts: n texts, or one for all.
+
+        Returns:
+            (n,) float32 in [0, 100].
+
+        Raises:
+            InputError: If the numbers of pictures and texts differ.
+        """
+        if len(texts) not in (1, len(images)):
+            raise InputError(
+                f"There are {len(images)} images and {len(texts)} texts; give one text for each image, or one for all."
+            )
+        return clip_score(self.image_features(images), self.text_features(texts))
+
+    def zero_shot(self, images: Sequence[Image.Image] | torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
+        """Probability of each text among all of them, picture by picture; see `zero_shot`.
+
+        Args:
+            images: n pictures, as in `image_features`.
+            texts: k texts to choose from, two or more.
+
+        Returns:
+            (n, k) float32; each row sums to 1.
+
+        Raises:
+            InputError: If there are fewer than two texts.
+        """
+        if len(texts) < 2:
+            raise InputError(
+                f"A zero-shot choice among {list(texts)} is none. Give the concept and at least one alternative."
+            )
+        return zero_shot(self.image_features(images), self.text_features(texts), self.logit_scale)
+
+    def _unit(self, features: torch.Tensor) -> torch.Tensor:
+        return F.normalize(features.float(), dim=-1).cpu()
+
+    def _fits(self, text: str) -> bool:
+        # Tokenizers don't tell that they cut. Given twice the room, a text that fits has the same ids and then padding.
+        limit = self.tokenizer.context_length
+        if self._blank is None:
+            self._blank = self.tokenizer([""], context_length=2 * limit)[0, limit:]
+        roomy = self.tokenizer([text], context_length=2 * limit)[0]
+        return bool((roomy[limit:] == self._blank).all()) and bool((roomy[:limit] == self.tokenizer([text])[0]).all())
+
+
+@dataclass
+class ClipScore(Measure):
+    """Mean over pictures of `clip_score`, in 0 to 100."""
+
+    higher_is_better: ClassVar[bool | None] = True
+
+    total: float = 0.0
+    pictures: int = 0
+
+    def update(self, image_features: torch.Tensor, text_features: torch.Tensor) -> None:
+        """Take one batch; see `clip_score` for shapes."""
+        scores = clip_score(image_features, text_features)
+        self.total += float(scores.double().sum())
+        self.pictures += len(scores)
+
+    def compute(self) -> float:
+        return share(self.total, self.pictures)
+
+
+@dataclass
+class ZeroShotRate(Measure):
+    """Share of pictures for which the first text is the likeliest of all."""
+
+    higher_is_better: ClassVar[bool | None] = None
+
+    chosen: int = 0
+    pictures: int = 0
+
+    def update(self, probabilities: torch.Tensor) -> None:
+        """Take one batch.
+
+        Args:
+            probabilities: (n, k) as `zero_shot` gives them, the concept's text first.
+        """
+        self.chosen += int((probabilities.argmax(dim=-1) == 0).sum())
+        self.pictures += len(probabilities)
+
+    def compute(self) -> float:
+        return share(self.chosen, self.pictures)

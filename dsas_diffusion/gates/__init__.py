@@ -1,0 +1,1 @@
+"""WHEN and WHERE to steer: one file a gate; a new file is the whole change."""

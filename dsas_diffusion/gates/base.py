@@ -1,0 +1,73 @@
+"""The contract of a gate, and GATES: every gate by name."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple, Self
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..core.registry import Registry
+
+
+class Samples(NamedTuple):
+    """What one site recorded of one set of prompts.
+
+    Args:
+        pooled: (n, channels), one vector per sample, averaged over its positions.
+        prompts: (n,) integer index of the prompt that each sample came from.
+        positions: (k, channels), some positions of these samples, drawn at random.
+    """
+
+    pooled: Float[Tensor, "n channels"]
+    prompts: Tensor
+    positions: Float[Tensor, "k channels"]
+
+
+class Gate(nn.Module, ABC):
+    """A score h(t) in [0, 1] per position, learned from source against control activations.
+
+    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything learned
+    is a buffer, so that `state_dict` is the whole gate. Before a fit the score is 0: an unfitted gate steers nothing.
+    """
+
+    name: ClassVar[str]
+    #: What h is decided on, for tables and help.
+    unit: ClassVar[str] = "position"
+    #: Whether the site weight s (accuracy or threshold) applies; vanilla steering has none.
+    weighted: ClassVar[bool] = True
+
+    @abstractmethod
+    def reset(self, channels: int) -> Self:
+        """Forget what was learned and take the shape of a site.
+
+        Args:
+            channels: Channels of the site.
+        """
+
+    @abstractmethod
+    def fit(self, source: Samples, control: Samples) -> Self:
+        """Learn to tell source from control.
+
+        Args:
+            source: Recorded on prompts that show the concept.
+            control: Recorded on prompts that must come out untouched.
+
+        Returns:
+            The gate itself.
+        """
+
+    @abstractmethod
+    def forward(self, activation: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch positions"]:
+        """Give h(t) for every position.
+
+        Args:
+            activation: t, before any steering at this site.
+
+        Returns:
+            Scores in [0, 1], float32.
+        """
+
+
+REGISTERED = Gate
+#: Name → class, of every gate in this package.
+GATES: Registry[Gate] = Registry(__package__, "gate")

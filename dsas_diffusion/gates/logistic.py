@@ -1,0 +1,78 @@
+"""The paper's gate: PCA and logistic regression on pooled activations, folded into one vector and one bias."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor
+
+from .base import Gate, Samples
+
+
+class LogisticGate(Gate):
+    """h(t) = σ(w · t + c),  w = Pᵀθ,  c = b − θ · Pμ.
+
+    P and μ are the components and the mean of a PCA of the pooled source and control activations, θ and b the coefficients
+    and intercept of a logistic regression on its scores (source = 1, control = 0). Learned on pooled activations and
+    applied at every position: it knows whether the concept is there, hardly where.
+
+    Args:
+        components: Principal components, at most the number of channels and of samples.
+
+    References:
+        Dynamically Scaled Activation Steering, arXiv 2512.03661, section 3; 5 components as there. Standardisation,
+        solver and regularisation are not stated there: the PCA is plain and the regression scikit-learn's default.
+    """
+
+    name: ClassVar[str] = "logistic"
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, components: int = 5) -> None:
+        super().__init__()
+        self.components = components
+        self.reset(0)
+
+    def reset(self, channels: int) -> Self:
+        """Take the shape of a site; the score becomes 0."""
+        self.register_buffer("weight", torch.zeros(channels))
+        self.register_buffer("bias", torch.tensor(-torch.inf))
+        return self
+
+    def classifier(self, samples: int, channels: int) -> Pipeline:
+        """Make the unfitted scikit-learn pipeline that the gate folds.
+
+        Args:
+            samples: How many samples it will see at least.
+            channels: Channels of the site.
+        """
+        return make_pipeline(
+            PCA(min(self.components, channels, samples - 1), svd_solver="full"), LogisticRegression(max_iter=1000)
+        )
+
+    def fit(self, source: Samples, control: Samples) -> Self:
+        """Learn from pooled activations.
+
+        Args:
+            source: Samples that show the concept.
+            control: Samples that don't.
+        """
+        X = torch.cat([source.pooled, control.pooled]).double().numpy()
+        y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
+        pca, regression = self.classifier(*X.shape).fit(X, y)[:]
+        weight = pca.components_.T @ regression.coef_[0]
+        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
+        self.register_buffer("bias", torch.tensor(float(regression.intercept_[0] - weight @ pca.mean_), dtype=torch.float32))
+        return self
+
+    def logits(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "..."]:
+        """Give w · t + c in float32."""
+        return activation.float() @ self.weight + self.bias
+
+    def forward(self, activation: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch positions"]:
+        """Give σ(w · t + c)."""
+        return self.logits(activation).sigmoid()

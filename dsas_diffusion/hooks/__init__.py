@@ -1,0 +1,1 @@
+"""Putting steering into a model and taking it out again."""

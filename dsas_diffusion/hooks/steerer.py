@@ -1,0 +1,157 @@
+"""Steerer: what to do at which site; attached to a pipeline, saved, loaded, shared."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import __version__
+from ..errors import InputError
+from . import storage
+from .attachment import Attachment, SteeredSite, checked_strength
+from .fingerprint import check_fingerprint
+from .guidance import denoiser_of
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+class Steerer:
+    """A fitted switch for one concept: (gate, map, weight) per site, and where they came from.
+
+    Made by `fit` or `from_pretrained`.
+
+    Args:
+        sites: What to do where.
+        manifest: What the fit knew: `model` (fingerprint), `concept`, `method` and `gate` (name and settings), `strength`,
+            `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements).
+    """
+
+    def __init__(self, sites: Sequence[SteeredSite], manifest: dict[str, Any]) -> None:
+        self.sites = {steered.site.path: steered for steered in sites}
+        self.manifest = {"library_version": __version__, **manifest}
+        self.strength: float = checked_strength(manifest["strength"])[0]
+
+    @property
+    def concept(self) -> str:
+        """The concept's label, such as `"banana"`."""
+        return self.manifest["concept"]["label"]
+
+    def attach(self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None) -> Attachment:
+        """Steer a pipeline until `detach` is called on the result.
+
+        Args:
+            pipe: A pipeline whose denoiser the steerer was fitted on. Attach before compiling it or offloading it.
+            strength: λ, for all pictures or one per prompt of the batch; `None` for the steerer's own.
+
+        Returns:
+            The attachment, to be detached.
+
+        Raises:
+            InputError: If λ is not finite, the model is another one, or it is steered already.
+        """
+        check_fingerprint(denoiser_of(pipe), self.manifest["model"], self.concept)
+        return Attachment(pipe, list(self.sites.values()), self.strength if strength is None else strength)
+
+    @contextmanager
+    def attached(
+        self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None
+    ) -> Iterator[Attachment]:
+        """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
+
+        Args:
+            pipe: As for `attach`.
+            strength: As for `attach`.
+
+        Yields:
+            The attachment.
+
+        Raises:
+            InputError: As for `attach`.
+        """
+        attachment = self.attach(pipe, strength)
+        try:
+            yield attachment
+        finally:
+            attachment.detach()
+
+    def diagnose(self) -> list[dict[str, Any]]:
+        """Give what the fit measured at each site: `path`, `kind`, `accuracy`, `weight`, most trusted first."""
+        rows = [
+            {"path": path, "kind": s.site.kind, "accuracy": s.accuracy, "weight": s.weight} for path, s in self.sites.items()
+        ]
+        return sorted(rows, key=lambda row: -row["accuracy"])
+
+    def save_pretrained(self, folder: str | Path, overwrite: bool = False) -> Path:
+        """Write the steerer as `steerer.json` and `steerer.safetensors`, both or neither.
+
+        Args:
+            folder: Where to.
+            overwrite: Replace a steerer that is there already.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: If the place can't be written or is taken.
+        """
+        return storage.write(folder, {**self.manifest, "strength": self.strength}, list(self.sites.values()), overwrite)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None, token: str | None = None) -> Self:
+        """Load a steerer from a folder or from the Hugging Face hub.
+
+        Args:
+            source: A folder, or a hub id (`"user/banana-off"`).
+            revision: Branch, tag or commit on the hub.
+            token: Access token for private repositories.
+
+        Returns:
+            The steerer.
+
+        Raises:
+            InputError: If it is not there, damaged, or of a newer format.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _downloaded(str(source), revision, token)
+        manifest, sites = storage.read(folder)
+        return cls(sites, {key: value for key, value in manifest.items() if key not in ("format", "sites")})
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the steerer to the Hugging Face hub.
+
+        Args:
+            repo_id: `"user/name"`; made if it does not exist.
+            private: Make a new repository private.
+            token: Access token; by default the stored one.
+
+        Returns:
+            The address of the commit.
+        """
+        from tempfile import TemporaryDirectory
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with TemporaryDirectory() as place:
+            folder = self.save_pretrained(Path(place) / "steerer")
+            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload steerer"))
+
+
+def _downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision, token=token, allow_patterns=[storage.MANIFEST, storage.TENSORS]
+            )
+        )
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"There is no folder {repo_id!r}, and no steerer could be fetched under that id from the hub "
+            f"({type(error).__name__}). Check the path, or the id and your connection."
+        ) from error

@@ -1,0 +1,167 @@
+"""A steerer's folder: one JSON manifest, one safetensors file, both validated before anything is built from them."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..core.registry import settings_of
+from ..errors import InputError
+from ..files import atomic_folder, read_json
+from ..gates.base import GATES
+from ..methods.base import METHODS
+from .attachment import SteeredSite
+from .sites import Site
+
+MANIFEST: Final = "steerer.json"
+TENSORS: Final = "steerer.safetensors"
+FORMAT: Final = 1
+_KEYS: Final = {
+    "format": int,
+    "library_version": str,
+    "model": dict,
+    "concept": dict,
+    "method": dict,
+    "gate": dict,
+    "strength": (int, float),
+    "generation": dict,
+    "prompts": dict,
+    "fit": dict,
+    "sites": list,
+}
+_SITE_KEYS: Final = {
+    "path": str,
+    "kind": str,
+    "channels": int,
+    "layout": str,
+    "weight": (int, float),
+    "accuracy": (int, float),
+}
+
+
+def part_of(module: nn.Module) -> dict[str, Any]:
+    """Describe a method or gate: its name and its settings."""
+    return {"name": module.name, "settings": settings_of(module)}
+
+
+def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite], overwrite: bool) -> Path:
+    """Write a steerer's folder whole.
+
+    Args:
+        folder: Where to.
+        manifest: Everything but the sites.
+        sites: What to do where.
+        overwrite: Whether an earlier steerer's folder may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If the place can't be written, or is taken.
+    """
+    rows = [
+        {
+            "path": s.site.path,
+            "kind": s.site.kind,
+            "channels": s.site.channels,
+            "layout": s.site.layout,
+            "weight": s.weight,
+            "accuracy": s.accuracy,
+        }
+        for s in sites
+    ]
+    tensors = {
+        f"{s.site.path}/{part}.{name}": tensor.detach().cpu().contiguous()
+        for s in sites
+        for part, module in (("gate", s.gate), ("method", s.method))
+        for name, tensor in module.state_dict().items()
+    }
+    text = json.dumps({**manifest, "format": FORMAT, "sites": rows}, indent=2, ensure_ascii=False) + "\n"
+    with atomic_folder(folder, overwrite=(MANIFEST, TENSORS, "README.md") if overwrite else False) as partial:
+        save_file(tensors, partial / TENSORS, metadata={"format": "pt"})
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+    return Path(folder)
+
+
+def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
+    """Read a steerer's folder.
+
+    Args:
+        folder: As written by :func:`write`.
+
+    Returns:
+        The manifest and the sites.
+
+    Raises:
+        InputError: If a file is missing, cut off or of a newer format, a key is missing, a name unknown, or a tensor has
+            another shape than its site.
+    """
+    folder = Path(folder)
+    manifest = read_json(folder / MANIFEST)
+    _check(manifest, _KEYS, str(folder / MANIFEST))
+    if manifest["format"] != FORMAT:
+        raise InputError(
+            f"{folder / MANIFEST} has format {manifest['format']}, but this version reads format {FORMAT}. "
+            f"It was written by dsas-diffusion {manifest['library_version']}: install that version or a newer one."
+        )
+    for part in ("method", "gate"):
+        _check(manifest[part], {"name": str, "settings": dict}, f"{part!r} in {folder / MANIFEST}")
+    tensors = _tensors(folder / TENSORS)
+    sites = []
+    for row in manifest["sites"]:
+        _check(row, _SITE_KEYS, f"a site in {folder / MANIFEST}")
+        gate, method = _built(GATES, manifest["gate"], folder), _built(METHODS, manifest["method"], folder)
+        for part, module in (("gate", gate), ("method", method)):
+            module.reset(row["channels"])
+            _fill(module, {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{row['path']}/{part}.")},
+                  part, f"{row['path']} in {folder / TENSORS}")  # fmt: skip
+        site = Site(row["path"], row["kind"], row["channels"], row["layout"])
+        sites.append(SteeredSite(site, gate, method, float(row["weight"]), float(row["accuracy"])))
+    if not sites:
+        raise InputError(f"{folder / MANIFEST} lists no site, so this steerer does nothing. Fit it again.")
+    return manifest, sites
+
+
+def _check(found: Any, wanted: dict[str, Any], place: str) -> None:
+    if not isinstance(found, dict):
+        raise InputError(f"{place} must hold a JSON object, but holds {type(found).__name__}. Save the steerer again.")
+    for key, kind in wanted.items():
+        if not isinstance(found.get(key), kind) or isinstance(found[key], bool):
+            raise InputError(
+                f"{place} has {'a wrong' if key in found else 'no'} entry {key!r}. The file is damaged or not a steerer's: "
+                "save it again with `save_pretrained`."
+            )
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing. A steerer's folder holds {MANIFEST} and {TENSORS}; save it again.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} can't be read: {error}. It is damaged or cut off; copy or save it again.") from error
+
+
+def _built(registry: Any, part: dict[str, Any], folder: Path) -> Any:
+    try:
+        return registry[part["name"]](**part["settings"])
+    except TypeError as error:
+        raise InputError(
+            f"{folder / MANIFEST} has settings for {part['name']!r} that this version does not know: {error}. "
+            "Install the version that wrote it, or fit again."
+        ) from error
+
+
+def _fill(module: nn.Module, found: dict[str, torch.Tensor], part: str, place: str) -> None:
+    for name, tensor in module.state_dict().items():
+        stored = found.pop(f"{part}.{name}", None)
+        if stored is None or stored.shape != tensor.shape or not torch.isfinite(stored).all():
+            came = "is missing" if stored is None else f"has shape {tuple(stored.shape)}" if stored.shape != tensor.shape else "is not finite"
+            raise InputError(f"The tensor {part}.{name} of {place} {came}; expected {tuple(tensor.shape)}. Save the steerer again.")
+        module.register_buffer(name, stored.to(tensor.dtype))
+    if found:
+        raise InputError(f"{place} holds an unknown tensor {sorted(found)[0]!r}. Install the version that wrote it, or fit again.")

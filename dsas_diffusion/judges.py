@@ -1,0 +1,141 @@
+"""`dsas evaluate`, and the judges that it knows by name: Orchard's, or any open_clip model."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from .errors import InputError
+from .evaluation.clip import ClipJudge
+from .evaluation.images import pair_images, read_image
+from .evaluation.pairs import evaluate_pairs, figures_table
+from .evaluation.presence import Detector
+from .evaluation.report import to_json
+from .files import atomic_write
+
+
+def clip_judge(name: str, device: str | torch.device = "cpu", batch_size: int = 32) -> ClipJudge | None:
+    """Load the CLIP judge that a name stands for.
+
+    Args:
+        name: `"orchard"`, `"none"`, or what `load_open_clip` takes: a folder, `hf-hub:owner/name`, `ViT-B-32:TAG`.
+        device: Where to compute.
+        batch_size: Pictures or texts at a time.
+
+    Returns:
+        The judge; `None` for `"none"`.
+
+    Raises:
+        InputError: If there is no such model, or it can't be loaded.
+    """
+    if name == "none":
+        return None
+    if name != "orchard":
+        return ClipJudge.load(name, device=device, batch_size=batch_size)
+    from . import orchard
+
+    return ClipJudge(*orchard.load_clip(), device=device, batch_size=batch_size, name="orchard")
+
+
+def detector_judge(name: Literal["orchard", "none"], device: str | torch.device = "cpu") -> Detector | None:
+    """Load the detector that a name stands for.
+
+    Args:
+        name: `"orchard"` or `"none"`.
+        device: Where to compute.
+
+    Returns:
+        The detector; `None` for `"none"`.
+
+    Raises:
+        InputError: If its weights can't be loaded.
+    """
+    if name == "none":
+        return None
+    from . import orchard
+
+    return orchard.load_detector(device=device)
+
+
+def evaluate(
+    images: str,
+    prompts: str,
+    twins: str | None = None,
+    concept: str | None = None,
+    alternatives: list[str] | None = None,
+    clip: str = "orchard",
+    detector: Literal["orchard", "none"] = "orchard",
+    json: str | None = None,
+    batch_size: int = 32,
+    device: str | None = None,
+) -> None:
+    """Measure a folder of pictures against their prompts, and against their unsteered twins.
+
+    Orchard's judges know nothing but Orchard's drawn scenes. For other pictures name a CLIP model with --clip and
+    switch the detector off with --detector none.
+
+    Args:
+        images: The folder with the pictures.
+        prompts: A .jsonl or .csv file with one row a picture: prompt, and optionally labels (what it should show) and
+            file (the picture's name; without it the rows follow the pictures in the order of their names).
+        twins: A folder with the same prompts and seeds drawn without steering, under the same file names.
+        concept: The concept as a text for CLIP, such as "a photo of a banana".
+        alternatives: Texts that CLIP chooses from beside the concept, as a list: '["a photo of an apple", "an empty
+            table"]'.
+        clip: The CLIP model: orchard, none, a folder, hf-hub:owner/name, or an open_clip name with its weights such as
+            ViT-B-32:laion2b_s34b_b79k.
+        detector: What says which objects a picture shows.
+        json: A file to write the figures to.
+        batch_size: Pictures at a time.
+        device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
+
+    Raises:
+        InputError: If something handed in can't be used.
+    """
+    where = _device(device)
+    if clip == detector == "none" and twins is None:
+        raise InputError(
+            "With clip and detector none and without twins there is nothing to measure. Name one of the three."
+        )
+    pairs = pair_images(images, prompts, twins)
+    if "orchard" in (clip, detector):
+        _refuse_other_worlds(pairs[0].path)
+    judge = clip_judge(clip, where, batch_size)
+    figures = evaluate_pairs(
+        pairs,
+        clip=judge,
+        detector=detector_judge(detector, where),
+        concept=concept,
+        alternatives=alternatives or (),
+        batch_size=batch_size,
+    )
+    print(figures_table(figures))
+    print(f"\nCLIP: {clip}, detector: {detector}.")
+    if figures["unknown_labels"]:
+        print(f"Left out, since the detector doesn't know them: {', '.join(figures['unknown_labels'])}.")
+    if json is not None:
+        asked = {"images": images, "prompts": prompts, "twins": twins, "concept": concept}
+        judges = {"alternatives": alternatives or [], "clip": clip, "detector": detector}
+        atomic_write(json, to_json({"settings": asked | judges, **figures}))
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:  # torch's two ways to say no
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"device is {name!r}, which can't be used here: {reason}. Accepted are cpu, or cuda with a GPU."
+        ) from error
+
+
+def _refuse_other_worlds(first: Path) -> None:
+    # Figures of these judges on photographs would look like figures and mean nothing.
+    if read_image(first).size != (64, 64):
+        raise InputError(
+            f"{first} is no picture of Orchard's: those are 64×64. Orchard's judges know nothing else. Name "
+            "another CLIP model (--clip ViT-B-32:laion2b_s34b_b79k) and switch the detector off (--detector none)."
+        )

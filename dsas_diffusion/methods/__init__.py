@@ -1,0 +1,1 @@
+"""HOW to steer: one file a method; a new file is the whole change."""

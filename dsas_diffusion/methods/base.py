@@ -1,0 +1,78 @@
+"""The contract of a steering method, and METHODS: every method by name."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..core.registry import Registry
+
+
+class SteeringMethod(nn.Module, ABC):
+    """A map T from an activation to its steered version, learned from source and target activations.
+
+    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything learned
+    is a buffer, so that `state_dict` is the whole method. Before a fit the map is the identity. A second fit forgets the
+    first. The strength λ is no business of the map: λ blends T(t) with t afterwards (`core.steer`).
+    """
+
+    name: ClassVar[str]
+    #: What λ = 1 means, for tables and help.
+    unit_strength: ClassVar[str]
+    #: Whether `fit` reads target activations.
+    needs_target: ClassVar[bool] = True
+
+    @abstractmethod
+    def reset(self, channels: int) -> Self:
+        """Forget what was learned and take the shape of a site.
+
+        Args:
+            channels: Channels of the site.
+        """
+
+    @abstractmethod
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
+        """Learn the map.
+
+        Args:
+            source: Pooled activations of source samples, float32.
+            target: Pooled activations of target samples, float32.
+
+        Returns:
+            The method itself.
+        """
+
+    @abstractmethod
+    def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
+        """Give T(t) for every position.
+
+        Args:
+            activation: t, channels last.
+
+        Returns:
+            T(t), same shape and dtype.
+        """
+
+
+REGISTERED = SteeringMethod
+#: Name → class, of every method in this package.
+METHODS: Registry[SteeringMethod] = Registry(__package__, "steering method")
+
+
+def finite(name: str, values: Tensor) -> Tensor:
+    """Return `values` in float32, or raise if one is not a number.
+
+    Raises:
+        InputError: If a value is NaN or infinite.
+    """
+    from ..errors import InputError
+
+    if not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).any(dim=-1).sum())
+        raise InputError(
+            f"{bad} of {len(values)} {name} activations hold NaN or infinite values, so nothing can be learned from them. "
+            "Look at the pictures that the pipeline draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
+        )
+    return values.float()

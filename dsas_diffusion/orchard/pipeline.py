@@ -1,0 +1,53 @@
+"""Loads Orchard's text-to-image pipelines: standard Diffusers classes from a standard folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from dsas_diffusion.orchard.weight_files import weights_folder
+from dsas_diffusion.orchard.world import check_name
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+#: The pipelines that exist, by the name of their weights' folder.
+PIPELINES: Final = ("unet",)
+_FILES: Final = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/tokenizer.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
+
+
+def load_pipeline(
+    name: str = "unet", dtype: torch.dtype = torch.float32, folder: str | Path | None = None
+) -> StableDiffusionPipeline:
+    """Load a committed text-to-image pipeline, just as ``from_pretrained`` gives it.
+
+    Args:
+        name: ``"unet"``.
+        dtype: The type of its weights, which are stored in half precision.
+        folder: Another folder in Diffusers' format; ``None`` for the committed one.
+
+    Returns:
+        The pipeline, on the CPU.
+
+    Raises:
+        InputError: If there is no pipeline of that name, or its weights are missing or cut off.
+    """
+    check_name("pipeline", name, PIPELINES)
+    path = weights_folder(name, folder, _FILES)
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(path)
+    # What the parts are loaded as differs between versions of the libraries, so it is said for all of them.
+    return pipe.to(dtype=dtype)

@@ -1,0 +1,1 @@
+"""Training Orchard's models from nothing, one file a model."""

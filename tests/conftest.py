@@ -1,0 +1,12 @@
+"""Settings that every test runs under: no network, shapes and types checked."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+# Before any library reads it: tests never reach out, they build tiny models in memory or use Orchard.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+# The shapes written in core's signatures are checked at every call. (Methods and gates return `Self`, which beartype
+# refuses on functions decorated one by one, as the hook does.)
+install_import_hook("dsas_diffusion.core", "beartype.beartype")

@@ -1,0 +1,104 @@
+"""Writes the README's tree from the tracked files, one line a file; `--check` only compares.
+
+A Python file's line is the first line of its module docstring. What has none (folders, data) is described here.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- tree: written by `make tree` -->", "<!-- end of tree -->"
+
+# Folders shown as one line: their insides are many files of one kind.
+FOLDED = {
+    "benchmarks/": "Speed and quality side by side with what people would use instead.",
+    "docs/": "The documentation's pages.",
+    "examples/": "Short scripts, each run by the tests.",
+    "prompts/": "Prompt sets by concept, everyday English; `prompts/orchard/` in Orchard's grammar.",
+    "tests/": "The tests; they mirror the package.",
+}
+OTHERS = {
+    ".ci/run": "What every change must pass.",
+    "Makefile": "`make setup`, `demo`, `test`, `test-full`, `check`, `format`, `tree`, `bench`, `clean`.",
+    "constraints.txt": "The versions that the set-up installs.",
+    "pyproject.toml": "The package, its dependencies, and the settings of the checks.",
+}
+
+
+def tracked_files() -> list[str]:
+    """List the files that git tracks or would take in, sorted, folders' contents together."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    return sorted({name for name in names if (ROOT / name).exists()}, key=lambda name: name.split("/"))
+
+
+def first_line(path: Path) -> str:
+    """Give the first line of a Python file's docstring.
+
+    Raises:
+        SystemExit: If the file has none.
+    """
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    if not docstring:
+        sys.exit(f"{path.relative_to(ROOT)} has no module docstring; its first line is the file's line in the README.")
+    return docstring.splitlines()[0]
+
+
+def entries(files: list[str]) -> list[tuple[str, str]]:
+    """Turn paths into the tree's entries: (path, description), folders before what they hold.
+
+    Args:
+        files: Paths relative to the root, sorted.
+
+    Returns:
+        Entries in order. Packages are described by their `__init__.py`; data inside them is left out.
+    """
+    shown: dict[str, str] = {}
+    for name in files:
+        folded = next((folder for folder in FOLDED if name.startswith(folder)), None)
+        if folded:
+            shown[folded] = FOLDED[folded]
+            continue
+        if name.endswith(".py"):
+            for parent in [*Path(name).parents][-2::-1]:
+                package = ROOT / parent / "__init__.py"
+                shown.setdefault(f"{parent.as_posix()}/", first_line(package) if package.exists() else "")
+            if not name.endswith("__init__.py"):
+                shown[name] = first_line(ROOT / name)
+        elif name in OTHERS:
+            shown[name] = OTHERS[name]
+    return list(shown.items())
+
+
+def render(files: list[str]) -> str:
+    """Lay out the tree as a fenced block between its markers."""
+    rows = []
+    for path, description in entries(files):
+        bare = path.rstrip("/")
+        indent = "  " * bare.count("/") if path not in OTHERS else ""
+        shown = path if path in OTHERS else bare.rsplit("/", 1)[-1] + ("/" if path.endswith("/") else "")
+        rows.append((indent + shown, description))
+    width = max(len(left) for left, _ in rows) + 2
+    body = "\n".join(f"{left:<{width}}{description}".rstrip() for left, description in rows)
+    return f"{BEGIN}\n```\n{body}\n```\n{END}"
+
+
+def main() -> None:
+    """Write the tree into README.md, or with `--check` fail if it is not what it should be."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        sys.exit(f"README.md lacks the markers {BEGIN!r} and {END!r} around its tree.")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    new = before + render(tracked_files()) + after
+    if "--check" in sys.argv[1:]:
+        if new != text:
+            sys.exit("The tree in README.md does not match the tracked files and their docstrings. Run `make tree`.")
+        return
+    readme.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
