@@ -73,4 +73,5 @@ class UnknownNameError(InputError, KeyError):
 
 def settings_of(instance: object) -> dict[str, Any]:
     """Read back the arguments that an instance was made with; `__init__` stores each under its own name."""
-    return {name: getattr(instance, name) for name in inspect.signature(type(instance)).parameters}
+    parameters = inspect.signature(type(instance)).parameters.values()
+    return {p.name: getattr(instance, p.name) for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}

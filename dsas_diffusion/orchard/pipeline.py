@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +51,20 @@ def load_pipeline(
     path = weights_folder(name, folder, _FILES)
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(path)
-    # What the parts are loaded as differs between versions of the libraries, so it is said for all of them.
-    return pipe.to(dtype=dtype)
+    with _unsaid("Expected types for vae"):  # the class is annotated with AutoencoderKL, and runs AutoencoderTiny as well
+        return StableDiffusionPipeline.from_pretrained(path, dtype=dtype)
+
+
+@contextmanager
+def _unsaid(beginning: str) -> Iterator[None]:
+    """Leave out the messages of Diffusers' pipeline loader that begin so."""
+    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+
+    def is_said(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(beginning)
+
+    logger.addFilter(is_said)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_said)

@@ -1,0 +1,108 @@
+"""The contract of every gate; the folded classifier against scikit-learn; the calibration's promises."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from dsas_diffusion.core.registry import settings_of
+from dsas_diffusion.errors import InputError
+from dsas_diffusion.gates.base import GATES, Samples
+from dsas_diffusion.gates.calibrated import CalibratedGate
+from dsas_diffusion.gates.logistic import LogisticGate
+
+
+def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
+    """Pooled activations of 12 prompts × 5 steps around `shift`, and positions that spread wider."""
+    generator = torch.Generator().manual_seed(seed)
+    pooled = torch.randn(60, 8, generator=generator) * torch.linspace(0.2, 2, 8) + shift
+    noise = torch.randn(240, 8, generator=generator) * spread
+    return Samples(pooled, torch.arange(60) % 12, pooled.repeat_interleave(4, 0) + noise)
+
+
+@pytest.fixture
+def source() -> Samples:
+    return recorded(1, 0.6)
+
+
+@pytest.fixture
+def control() -> Samples:
+    return recorded(2, -0.6)
+
+
+@pytest.fixture(params=sorted(GATES))
+def gate(request):
+    return GATES[request.param]().reset(8)
+
+
+def test_unfitted_gate_steers_nothing(gate, source):
+    if gate.weighted:  # `always` has nothing to fit
+        assert torch.equal(gate(source.positions[None]), torch.zeros(1, 240))
+
+
+def test_scores_are_between_0_and_1_and_higher_on_the_concept(gate, source, control):
+    assert gate.fit(source, control) is gate
+    shown, other = gate(source.positions[None]), gate(control.positions[None])
+    for scores in (shown, other):
+        assert scores.shape == (1, 240)
+        assert scores.dtype == torch.float32
+        assert 0 <= scores.min() <= scores.max() <= 1
+    if gate.weighted:
+        assert shown.mean() > other.mean() + 0.1
+
+
+def test_second_fit_forgets_the_first(gate, source, control):
+    other = type(gate)(**settings_of(gate)).reset(8).fit(source, control)
+    gate.fit(control, source).fit(source, control)
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(gate.state_dict()[name], tensor)
+
+
+def test_half_precision_activations_give_nearly_the_same_score(gate, source, control):
+    gate.fit(source, control)
+    exact, half = gate(source.positions[None]), gate(source.positions[None].bfloat16())
+    assert half.dtype == torch.float32
+    assert (exact - half).abs().mean() < 0.01
+
+
+def test_folded_gate_equals_sklearn(source, control):
+    gate = LogisticGate(components=5).reset(8).fit(source, control)
+    X = torch.cat([source.pooled, control.pooled]).double().numpy()
+    reference = make_pipeline(PCA(5), LogisticRegression(max_iter=1000)).fit(X, np.repeat([1, 0], 60))
+    unseen = torch.randn(500, 8, generator=torch.Generator().manual_seed(3)) * 3
+    expected = reference.predict_proba(unseen.double().numpy())[:, 1]
+    assert np.abs(gate(unseen[None])[0].double().numpy() - expected).max() < 1e-5
+
+
+def test_more_components_than_channels_or_samples_are_fewer(source, control):
+    gate = LogisticGate(components=50).reset(8).fit(source, control)
+    assert torch.isfinite(gate.weight).all()
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0, 6.0])
+def test_calibrated_gate_keeps_its_mean_on_control(source, spread):
+    control = recorded(2, -0.6, spread)
+    gate = CalibratedGate(control_mean=0.02, dead_zone=0.1).reset(8).fit(source, control)
+    scores = gate(control.positions[None])
+    assert scores.mean() <= 0.02 + 1e-6
+    assert not ((scores > 0) & (scores < 0.1)).any()
+
+
+def test_calibration_keeps_the_order_of_scores(source, control):
+    pooled = LogisticGate().reset(8).fit(source, control).logits(source.positions)
+    calibrated = CalibratedGate().reset(8).fit(source, control).logits(source.positions)
+    assert (pooled.argsort() == calibrated.argsort()).all()
+
+
+@pytest.mark.parametrize("settings", [{"control_mean": 0.0}, {"control_mean": 1.5}, {"dead_zone": 1.0}])
+def test_calibration_settings_out_of_range_are_refused(settings):
+    with pytest.raises(InputError, match="control_mean"):
+        CalibratedGate(**settings)
+
+
+def test_always_is_open_everywhere_and_without_site_weight(source, control):
+    gate = GATES["always"]().reset(8).fit(source, control)
+    assert not gate.weighted
+    assert torch.equal(gate(source.positions[None]), torch.ones(1, 240))

@@ -1,0 +1,109 @@
+"""A steerer's folder: the same steerer again, or one clear error."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
+
+from dsas_diffusion import Steerer
+from dsas_diffusion.errors import InputError
+from dsas_diffusion.fitting import fit
+from dsas_diffusion.hooks.storage import MANIFEST, TENSORS
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def steerer(pipe):
+    return fit(pipe, tiny_concept(), tau=0.5, strength=2.0, generation=GENERATION, progress=False)
+
+
+@pytest.fixture
+def folder(steerer, tmp_path):
+    return steerer.save_pretrained(tmp_path / "off")
+
+
+def test_loaded_steerer_draws_the_same_pictures(pipe, steerer, folder):
+    loaded = Steerer.from_pretrained(folder)
+    pictures = []
+    for one in (steerer, loaded):
+        with one.attached(pipe):
+            pictures.append(draw(pipe, ["zzz zuzu", "eee"]))
+    assert torch.equal(*pictures)
+    assert loaded.strength == 2.0
+    assert loaded.diagnose() == steerer.diagnose()
+    assert loaded.concept == "zzz"
+
+
+def test_manifest_tells_where_the_steerer_came_from(folder):
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["format"] == 1
+    assert manifest["model"]["class"] == "UNet2DConditionModel"
+    assert manifest["method"] == {"name": "caa", "settings": {}}
+    assert manifest["gate"]["settings"] == {"components": 5, "control_mean": 0.02, "dead_zone": 0.1}
+    assert manifest["generation"] == GENERATION
+    assert manifest["prompts"] == {"name": "tiny", "digest": tiny_concept().digest}
+    assert set(manifest["fit"]["samples"]) == {"source", "target", "control"}
+
+
+def test_saving_twice_needs_leave(steerer, folder):
+    with pytest.raises(InputError, match="exists and is not empty"):
+        steerer.save_pretrained(folder)
+    assert steerer.save_pretrained(folder, overwrite=True) == folder
+
+
+def test_a_foreign_folder_is_never_overwritten(steerer, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"letter\.txt"):
+        steerer.save_pretrained(tmp_path, overwrite=True)
+
+
+def change(folder, **entries):
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, **entries}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / TENSORS).unlink(), "is missing"),
+        (lambda f: (f / MANIFEST).unlink(), "Can't read"),
+        (lambda f: (f / TENSORS).write_bytes((f / TENSORS).read_bytes()[:-40]), "damaged or cut off"),
+        (lambda f: (f / TENSORS).write_bytes(b""), "damaged or cut off"),
+        (lambda f: (f / MANIFEST).write_text((f / MANIFEST).read_text()[:50]), "not valid JSON"),
+        (lambda f: change(f, format=2), "format 2"),
+        (lambda f: change(f, sites=[]), "lists no site"),
+        (lambda f: change(f, sites={}), "wrong entry 'sites'"),
+        (lambda f: change(f, strength="high"), "wrong entry 'strength'"),
+        (lambda f: change(f, gate={"name": "logistik", "settings": {}}), "no gate 'logistik'"),
+        (lambda f: change(f, gate={"name": "logistic", "settings": {"depth": 3}}), "does not know"),
+        (lambda f: change(f, method={"name": "caa"}), "no entry 'settings'"),
+    ],
+)
+def test_damaged_folders_are_explained(folder, damage, message):
+    damage(folder)
+    with pytest.raises(InputError, match=message):
+        Steerer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [(torch.zeros(3), "has shape"), (torch.full((64,), torch.nan), "is not finite"), (None, "is missing")],
+)
+def test_wrong_tensors_are_explained(folder, tensor, message):
+    tensors = load_file(folder / TENSORS)
+    name = next(key for key in tensors if key.endswith("/method.shift"))
+    tensors.pop(name)
+    save_file(tensors if tensor is None else {**tensors, name: tensor}, folder / TENSORS)
+    with pytest.raises(InputError, match=message):
+        Steerer.from_pretrained(folder)
+
+
+def test_a_place_that_is_neither_folder_nor_repository_is_explained(tmp_path):
+    with pytest.raises(InputError, match="no steerer could be fetched"):
+        Steerer.from_pretrained(tmp_path / "nothing here")
