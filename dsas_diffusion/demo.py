@@ -1,14 +1,14 @@
 """`dsas demo`: fit on a bundled concept, draw held-out prompts with and without steering, judge, report."""
 
+import json
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -24,18 +24,18 @@ from .files import atomic_folder
 from .fitting import fit
 from .hooks.attachment import checked_strength
 from .hooks.steerer import Steerer
-from .judges import clip_judge, detector_judge
 from .prompts import Prompt, PromptSet, load_prompts
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 KINDS: Final = ("source", "control", "mixed")
 #: λ for each gate, chosen on tuning prompts by `python -m benchmarks.strength`.
 STRENGTHS: Final = {"calibrated": 4.0, "logistic": 4.0, "always": 3.0}
 #: What `always` may choose from, on tuning prompts, to match the gate's removal there.
 RIVAL_GRID: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
-#: 20 steps where the pipeline's own default is 50: the demo is to take minutes on two cores. The guidance is the default.
+#: 20 steps where the pipeline's own default is 50: the demo is to take minutes on two cores. The guidance is the
+#: default.
 GENERATION: Final[dict[str, Any]] = {"num_inference_steps": 20, "guidance_scale": 7.5}
 BATCH_SIZE: Final = 16
 TIMED_PAIRS: Final = 9
@@ -60,9 +60,10 @@ def demo(
 ) -> None:
     """Suppress one of Orchard's objects, and show with pictures and figures what that did and what it left alone.
 
-    Fits on the bundled prompts, draws held-out ones of three kinds with and without steering from the same seeds (source:
-    the concept alone; control: everything else; mixed: the concept beside something else), judges both with Orchard's
-    detector and CLIP, and sets vanilla steering beside it at the strength that removes as much on tuning prompts.
+    Fits on the bundled prompts, draws held-out ones of three kinds with and without steering from the same seeds
+    (source: the concept alone; control: everything else; mixed: the concept beside something else), judges both with
+    Orchard's detector and CLIP, and sets vanilla steering beside it at the strength that removes as much on tuning
+    prompts.
 
     Args:
         concept: One of Orchard's objects.
@@ -81,8 +82,10 @@ def demo(
     prompts = load_prompts(f"orchard/{concept}")
     with atomic_folder(out, overwrite=_WRITTEN) as folder:
         pipe = orchard.load_pipeline("unet")
-        judges = Judges(clip_judge("orchard"), detector_judge("orchard"))
-        steerer = fit(pipe, prompts, gate=gate, strength=chosen, seed=seed, batch_size=BATCH_SIZE, generation=GENERATION)
+        judges = Judges(ClipJudge(*orchard.load_clip(), name="orchard"), orchard.load_detector())
+        steerer = fit(
+            pipe, prompts, gate=gate, strength=chosen, seed=seed, batch_size=BATCH_SIZE, generation=GENERATION
+        )
         steerer.save_pretrained(folder / "steerer")
         heldout = {kind: prompts.heldout[kind][: 16 if quick else None] for kind in KINDS}
         for number, kind in enumerate(KINDS):
@@ -104,7 +107,9 @@ def demo(
             },
             **summary(figures),
             "cost": cost(pipe, steerer, heldout["control"]),
-            "rivals": {} if quick or gate == "always" else {"always": rival(pipe, steerer, prompts, judges, seed, folder)},
+            "rivals": {}
+            if quick or gate == "always"
+            else {"always": rival(pipe, steerer, prompts, judges, seed, folder)},
         }
         (folder / "report.json").write_text(to_json(report), encoding="utf-8")
         grid(folder, heldout).save(folder / "grid.png")
@@ -118,26 +123,27 @@ def first_seed(seed: int, part: int) -> int:
 
 
 def draw_twins(
-    pipe: "DiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt], first: int, folder: Path
+    pipe: "StableDiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt], first: int, folder: Path
 ) -> None:
-    """Draw prompts unsteered and steered from the same seeds into `unsteered/` and `steered/`, beside `prompts.jsonl`."""
+    """Draw prompts from the same seeds into `unsteered/` and `steered/`, and write `prompts.jsonl` beside them."""
     draw(pipe, prompts, first, folder / "unsteered")
     with steerer.attached(pipe):
         draw(pipe, prompts, first, folder / "steered")
-    rows = (to_json_line(prompt, f"{index:03d}.png") for index, prompt in enumerate(prompts))
-    (folder / "prompts.jsonl").write_text("".join(rows), encoding="utf-8")
+    write_prompts(prompts, folder)
 
 
-def to_json_line(prompt: Prompt, file: str) -> str:
-    """One row of `prompts.jsonl`."""
-    import json
+def write_prompts(prompts: Sequence[Prompt], folder: Path) -> None:
+    """Write `prompts.jsonl`: a row a picture, with the picture's file name."""
+    rows = (
+        {"file": f"{index:03d}.png", "prompt": prompt.text, "labels": prompt.labels, "named": prompt.named}
+        for index, prompt in enumerate(prompts)
+    )
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
 
-    row = {"file": file, "prompt": prompt.text, "labels": list(prompt.labels), "named": prompt.named}
-    return json.dumps(row, ensure_ascii=False) + "\n"
 
-
-def draw(pipe: "DiffusionPipeline", prompts: Sequence[Prompt], first: int, folder: Path) -> None:
-    """Draw one picture a prompt, the i-th from seed `first + i`, to `000.png`, `001.png` …"""
+def draw(pipe: "StableDiffusionPipeline", prompts: Sequence[Prompt], first: int, folder: Path) -> None:
+    """Draw one picture a prompt, the i-th from seed `first + i`, to `000.png`, `001.png` and so on."""
     folder.mkdir(parents=True)
     seeds = range(first, first + len(prompts))
     texts = [prompt.text for prompt in prompts]
@@ -186,8 +192,8 @@ def summary(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def cost(pipe: "DiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Time a batch with and without steering, in turn, and give medians; the ratio is the median of the pairs' ratios."""
+def cost(pipe: "StableDiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Time a batch with and without steering, in turn: medians, and the median of the pairs' ratios."""
     texts = [prompt.text for prompt in prompts[:8]]
 
     def seconds() -> float:
@@ -213,23 +219,20 @@ def cost(pipe: "DiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt])
 
 
 def rival(
-    pipe: "DiffusionPipeline", steerer: Steerer, prompts: PromptSet, judges: Judges, seed: int, folder: Path
+    pipe: "StableDiffusionPipeline", steerer: Steerer, prompts: PromptSet, judges: Judges, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Judge vanilla steering on the same held-out prompts, at matched removal.
 
     λ is the smallest of a grid that removes at least as much on the tuning prompts as the gated steerer does there.
     """
-    vanilla = fit(
-        pipe, prompts, gate="always", sites=list(steerer.sites), seed=seed, batch_size=BATCH_SIZE, generation=GENERATION
-    )
+    vanilla = steerer.ungated()
     tuning, first = prompts.tuning["source"], first_seed(seed, 9)
-    with torch.no_grad():
-        wanted = removed(pipe, steerer, steerer.strength, tuning, first, judges, prompts)
-        low, high = 0, len(RIVAL_GRID) - 1
-        while low < high:
-            middle = (low + high) // 2
-            enough = removed(pipe, vanilla, RIVAL_GRID[middle], tuning, first, judges, prompts) >= wanted
-            low, high = (low, middle) if enough else (middle + 1, high)
+    wanted = removed(pipe, steerer, steerer.strength, tuning, first, judges, prompts)
+    low, high = 0, len(RIVAL_GRID) - 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = removed(pipe, vanilla, RIVAL_GRID[middle], tuning, first, judges, prompts) >= wanted
+        low, high = (low, middle) if enough else (middle + 1, high)
     vanilla.strength = RIVAL_GRID[low]
     for number, kind in enumerate(KINDS):
         place = folder / "images" / kind
@@ -243,7 +246,7 @@ def rival(
 
 
 def removed(
-    pipe: "DiffusionPipeline",
+    pipe: "StableDiffusionPipeline",
     steerer: Steerer,
     strength: float,
     tuning: Sequence[Prompt],
@@ -260,12 +263,14 @@ def removed(
     return gone / len(tuning)
 
 
-def grid(folder: Path, heldout: dict[str, Sequence[Prompt]], each: int = 8) -> Image.Image:
+def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -> Image.Image:
     """Twins side by side with their prompts: some of each kind."""
     rows = []
     for kind in KINDS:
         for index, prompt in enumerate(heldout[kind][:each]):
-            sides = [Image.open(folder / "images" / kind / side / f"{index:03d}.png") for side in ("unsteered", "steered")]
+            sides = [
+                Image.open(folder / "images" / kind / side / f"{index:03d}.png") for side in ("unsteered", "steered")
+            ]
             rows.append((f"{kind}: {prompt.text}", sides))
     return contact_sheet(rows, ("unsteered", "steered"), across=len(KINDS))
 

@@ -24,13 +24,13 @@ from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 Weighting = Literal["accuracy", "threshold"]
 
 
 def fit(
-    pipe: "DiffusionPipeline",
+    pipe: "StableDiffusionPipeline",
     prompts: PromptSet | str,
     *,
     method: str | SteeringMethod = "caa",
@@ -46,10 +46,10 @@ def fit(
 ) -> Steerer:
     """Learn to suppress one concept in a pipeline's pictures.
 
-    Draws the set's source, target and control prompts once, unsteered, with hooks that average each site's activations over
-    the picture; a sample is one (prompt, denoising step). Then, site by site: the method learns the map from source to
-    target, the gate learns source against control, and a classifier cross-validated over prompts says how far the site can
-    be trusted. The pipeline is left as it was, whatever happens.
+    Draws the set's source, target and control prompts once, unsteered, with hooks that average each site's
+    activations over the picture; a sample is one (prompt, denoising step). Then, site by site: the method learns the
+    map from source to target, the gate learns source against control, and a classifier cross-validated over prompts
+    says how far the site can be trusted. The pipeline is left as it was, whatever happens.
 
     Args:
         pipe: A text-to-image pipeline with a U-Net, uncompiled.
@@ -70,8 +70,8 @@ def fit(
         The steerer.
 
     Raises:
-        InputError: If a name is unknown, the set is one-sided, no site can be trusted, an activation is not finite, or the
-            pipeline is not supported.
+        InputError: If a name is unknown, the set is one-sided, no site can be trusted, an activation is not finite,
+            or the pipeline is not supported.
     """
     began = time.monotonic()
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
@@ -119,8 +119,8 @@ def fit(
 def cross_validated_accuracy(gate: Gate, source: Samples, control: Samples, folds: int = 4) -> float:
     """Share of samples whose side the classifier of a gate finds, on prompts that it has not seen.
 
-    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that is no classifier is measured with the
-    paper's.
+    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that is no classifier is measured
+    with the paper's.
 
     Args:
         gate: The gate of the site.
@@ -137,8 +137,8 @@ def cross_validated_accuracy(gate: Gate, source: Samples, control: Samples, fold
     pooled = torch.cat([source.pooled, control.pooled])
     if not torch.isfinite(pooled).all():
         raise InputError(
-            "Recorded activations hold NaN or infinite values, so no gate can be learned. Look at the pictures that the pipeline "
-            "draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
+            "Recorded activations hold NaN or infinite values, so no gate can be learned. Look at the pictures that "
+            "the pipeline draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
         )
     X, y = pooled.double().numpy(), np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
     groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
@@ -163,18 +163,18 @@ def _check_settings(concept: PromptSet, method: SteeringMethod, weighting: str, 
         raise InputError(f"tau must be between 0.5 (chance) and 1, but is {tau}. The paper uses 0.75.")
     if method.needs_target and not concept.target:
         raise InputError(
-            f"The method {method.name!r} moves source activations towards target ones, but the prompt set {concept.name!r} has no "
-            "target prompts. Add the same scenes without the concept as target prompts."
+            f"The method {method.name!r} moves source activations towards target ones, but the prompt set "
+            f"{concept.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
         )
     if min(len(concept.source), len(concept.control)) < 2:
         raise InputError(
-            f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control prompts; a gate "
-            "needs at least 2 of each, and works well from 32."
+            f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
+            "prompts; a gate needs at least 2 of each, and works well from 32."
         )
 
 
 def _record(
-    pipe: "DiffusionPipeline",
+    pipe: "StableDiffusionPipeline",
     concept: PromptSet,
     sites: Sequence[Site],
     seed: int,
@@ -188,7 +188,9 @@ def _record(
     with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not progress) as bar:
         for group, first in groups.items():
             texts = concept.texts(group)
-            recorder = ActivationRecorder(denoiser_of(pipe), sites, lambda rows: conditional_rows(pipe, rows), seed=seed)
+            recorder = ActivationRecorder(
+                denoiser_of(pipe), sites, lambda rows: conditional_rows(pipe, rows), seed=seed
+            )
             with recorder:
                 done = 0
                 settings = {**(generation or {}), "output_type": "latent"}
@@ -213,8 +215,9 @@ def _trusted(fitted: list[SteeredSite], tau: float, concept: PromptSet) -> list[
         best = sorted(fitted, key=lambda s: -s.accuracy)[:5]
         shown = ", ".join(f"{s.site.path} {s.accuracy:.2f}" for s in best)
         raise InputError(
-            f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of tau={tau} or more, "
-            f"so a steerer would do nothing. The best sites: {shown}. Check that the pictures of the source prompts show the "
-            "concept and those of the control prompts don't, use more prompts or other sites, or lower tau."
+            f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of "
+            f"tau={tau} or more, so a steerer would do nothing. The best sites: {shown}. Check that the pictures of "
+            "the source prompts show the concept and those of the control prompts don't, use more prompts or other "
+            "sites, or lower tau."
         )
     return kept

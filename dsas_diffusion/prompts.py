@@ -69,7 +69,7 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     Raises:
         InputError: If a line is broken or lacks its prompt; the message names file and line.
     """
-    return tuple(_prompt(record) for record in read_records(path))
+    return tuple(prompt_from_record(record) for record in read_records(path))
 
 
 def _bundled_root() -> Path:
@@ -88,7 +88,7 @@ def _from_folder(folder: Path, name: str) -> PromptSet:
             )
         if file.stem in placed:
             raise InputError(f"{folder} holds {file.stem} both as .jsonl and as .csv. Keep one of the two.")
-        placed[file.stem] = [(_prompt(record), record.place) for record in read_records(file)]
+        placed[file.stem] = [(prompt_from_record(record), record.place) for record in read_records(file)]
     return _build(name, placed, folder / "concept.json")
 
 
@@ -101,7 +101,7 @@ def _from_file(path: Path) -> PromptSet:
                 f"the field 'set' is {group!r}" if group is not None else "the field 'set' is missing",
                 f"It says which group the prompt belongs to: {', '.join(GROUPS)}.",
             )
-        placed.setdefault(group, []).append((_prompt(record), record.place))
+        placed.setdefault(group, []).append((prompt_from_record(record), record.place))
     return _build(path.stem, placed, None)
 
 
@@ -137,7 +137,7 @@ def _concept(path: Path | None, name: str) -> tuple[Concept, bool]:
     return Concept(about["label"], about["text"], tuple(about.get("alternatives", ()))), about.get("twins", False)
 
 
-def _prompt(record: Record) -> Prompt:
+def prompt_from_record(record: Record) -> Prompt:
     fields = record.fields
     unknown = sorted(fields.keys() - {"prompt", "labels", "named"})
     if unknown:

@@ -34,7 +34,9 @@ def test_caa_on_a_pipeline_is_the_difference_of_pooled_means(pipe):
     means = []
     for group in (concept.texts("source"), concept.texts("target")):
         seen: list[torch.Tensor] = []
-        handle = pipe.unet.get_submodule(path).register_forward_hook(lambda m, a, o, s=seen: s.append(o[len(o) // 2 :].clone()) and None)
+        handle = pipe.unet.get_submodule(path).register_forward_hook(
+            lambda m, a, o, s=seen: s.append(o[len(o) // 2 :].clone()) and None
+        )
         draw(pipe, group, seed=5)
         handle.remove()
         means.append(torch.cat(seen).double().mean((0, 1)))
@@ -75,7 +77,9 @@ def test_an_instance_brings_its_settings(pipe):
     assert len({id(s.gate) for s in steerer.sites.values()}) == len(steerer.sites)
 
 
-@pytest.mark.parametrize(("weighting", "gate"), [("accuracy", "logistic"), ("threshold", "logistic"), ("accuracy", "always")])
+@pytest.mark.parametrize(
+    ("weighting", "gate"), [("accuracy", "logistic"), ("threshold", "logistic"), ("accuracy", "always")]
+)
 def test_site_weights(pipe, weighting, gate):
     steerer = fit(pipe, tiny_concept(), gate=gate, weighting=weighting, **SETTINGS)
     for s in steerer.sites.values():

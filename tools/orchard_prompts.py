@@ -1,7 +1,7 @@
 """Writes prompts/orchard/ from Orchard's grammar; the committed files are this script's output.
 
-    python tools/orchard_prompts.py          write them again
-    python tools/orchard_prompts.py --check  say whether they still match
+python tools/orchard_prompts.py          write them again
+python tools/orchard_prompts.py --check  say whether they still match
 """
 
 import random
@@ -53,7 +53,11 @@ class Writer:
 
     def on_table(self, least: float = 0.75) -> str:
         """` on a blue table`, most of the time."""
-        return self.rng.choice((" ", ", ")) + f"on {with_article(self.rng.choice(GROUNDS))} table" if self.rng.random() < least else ""
+        return (
+            self.rng.choice((" ", ", ")) + f"on {with_article(self.rng.choice(GROUNDS))} table"
+            if self.rng.random() < least
+            else ""
+        )
 
     def thing(self, name: str) -> ObjectSpec:
         """An object of medium size: sizes are left to the captions of the world."""
@@ -73,9 +77,11 @@ class Writer:
         a, b = self.rng.choice((("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top")))
         beside = {"left": "to the left of", "right": "to the right of", "top": "above", "bottom": "below"}[a]
         placed = f"{first} {place_phrase(a)} and {second} {place_phrase(b)}"
-        forms = ((placed, f"{second} {place_phrase(b)}", f"{first} {place_phrase(a)}"),
-                 (f"{first} and {second}", second, first),
-                 (f"{first} {beside} {second}", f"{second} {place_phrase(b)}", f"{first} {place_phrase(a)}"))  # fmt: skip
+        forms = (
+            (placed, f"{second} {place_phrase(b)}", f"{first} {place_phrase(a)}"),
+            (f"{first} and {second}", second, first),
+            (f"{first} {beside} {second}", f"{second} {place_phrase(b)}", f"{first} {place_phrase(a)}"),
+        )
         return self.rng.choice(forms)
 
 
@@ -170,7 +176,10 @@ def look_set(look: str) -> PromptSet:
         return Prompt(start + phrase + ground, (look, *names), named), Prompt(plain + phrase + ground, names)
 
     twins = w.fresh(FIT // 2, alone) + w.fresh(FIT // 2, mixed)
-    text, other = {"blurry": ("a blurry photo of a table", "a sketch of a table"), "sketch": ("a sketch of a table", "a blurry photo of a table")}[look]
+    text, other = {
+        "blurry": ("a blurry photo of a table", "a sketch of a table"),
+        "sketch": ("a sketch of a table", "a blurry photo of a table"),
+    }[look]
     return PromptSet(
         name=f"orchard/{look}",
         source=tuple(s for s, _ in twins),
@@ -226,7 +235,11 @@ def red_set() -> PromptSet:
         source=tuple(s for s, _ in twins),
         target=tuple(t for _, t in twins),
         control=tuple(controls(w, everything, plain, FIT)),
-        concept=Concept("red", "a photo of a red thing", ("a photo of a green thing", "a photo of a blue thing", "a photo of a yellow thing")),
+        concept=Concept(
+            "red",
+            "a photo of a red thing",
+            ("a photo of a green thing", "a photo of a blue thing", "a photo of a yellow thing"),
+        ),
         tuning=checks(w, alone, mixed, lambda n: controls(w, everything, plain, n), TUNING),
         heldout=checks(w, alone, mixed, lambda n: controls(w, everything, plain, n), HELDOUT),
         twins=True,
@@ -248,7 +261,10 @@ def blur_set() -> PromptSet:
 
     def scene(phrase: str, names: tuple[str, ...]) -> Pair:
         ground, kind = w.on_table(), w.rng.choice(("photo", "picture"))
-        return (Prompt(f"a {kind} of {phrase}{ground}", names), Prompt(f"a blurry {kind} of {phrase}{ground}", ("blurry", *names)))
+        return (
+            Prompt(f"a {kind} of {phrase}{ground}", names),
+            Prompt(f"a blurry {kind} of {phrase}{ground}", ("blurry", *names)),
+        )
 
     def sketches(count: int) -> list[Prompt]:
         def make(k: int) -> Prompt:
@@ -283,9 +299,9 @@ README = """# {name}
 
 {about} Written by `tools/orchard_prompts.py` from Orchard's grammar, for Orchard's pipelines.
 
-`source` holds 16 scenes of the concept alone and 16 mixed with something else, every second one without the concept's own
-name; `target` the same scenes without it; `control` what must come out untouched. `tuning_*` is for choosing settings,
-`heldout_*` for figures only. Licence: CC0-1.0.
+`source` holds 16 scenes of the concept alone and 16 mixed with something else, every second one without the
+concept's own name; `target` the same scenes without it; `control` what must come out untouched. `tuning_*` is
+for choosing settings, `heldout_*` for figures only. Licence: CC0-1.0.
 """
 
 
@@ -294,7 +310,11 @@ def write(root: Path) -> None:
     for prompts in sets():
         folder = root / prompts.name.partition("/")[2]
         prompts.to_folder(folder, overwrite=True)
-        about = f"Prompts for {prompts.concept.label!r}." if prompts.name != "orchard/blur" else "Sharp scenes, and the same ones blurred: blur as a target."
+        about = (
+            f"Prompts for {prompts.concept.label!r}."
+            if prompts.name != "orchard/blur"
+            else "Sharp scenes, and the same ones blurred: blur as a target."
+        )
         (folder / "README.md").write_text(README.format(name=prompts.name, about=about), encoding="utf-8")
 
 

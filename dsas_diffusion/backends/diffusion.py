@@ -9,11 +9,11 @@ import torch
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 
 def generate(
-    pipe: "DiffusionPipeline",
+    pipe: "StableDiffusionPipeline",
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -41,8 +41,14 @@ def generate(
     settings = dict(generation or {})
     taken = {"prompt", "generator", "num_images_per_prompt"} & settings.keys()
     if taken or batch_size < 1:
-        what = f"generation holds {sorted(taken)[0]!r}, which is set per prompt" if taken else f"batch_size is {batch_size}"
-        raise InputError(f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1.")
+        what = (
+            f"generation holds {sorted(taken)[0]!r}, which is set per prompt"
+            if taken
+            else f"batch_size is {batch_size}"
+        )
+        raise InputError(
+            f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1."
+        )
     with quiet(pipe):
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
@@ -51,7 +57,7 @@ def generate(
 
 
 @contextmanager
-def quiet(pipe: "DiffusionPipeline") -> Iterator[None]:
+def quiet(pipe: "StableDiffusionPipeline") -> Iterator[None]:
     """Hide a pipeline's own progress bar for as long as the context lasts."""
     before = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**{**before, "disable": True})

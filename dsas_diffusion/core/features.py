@@ -14,7 +14,8 @@ def to_positions(activation: Tensor, layout: Layout) -> Float[Tensor, "batch pos
 
     Args:
         activation: (batch, positions, channels) in the `"tokens"` layout, (batch, channels, height, width) in `"map"`.
-        layout: Where the channels are. The number of dimensions does not tell: per-head norms are 4-D with channels last.
+        layout: Where the channels are. The number of dimensions does not tell: per-head norms are 4-D with channels
+            last.
 
     Returns:
         (batch, positions, channels); positions of a map run along its rows.

@@ -5,11 +5,18 @@ import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..errors import InputError
 
-T = TypeVar("T")
+
+class Named(Protocol):
+    """A class that can be chosen by name."""
+
+    name: ClassVar[str]
+
+
+T = TypeVar("T", bound=Named)
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -60,7 +67,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         Returns:
             The same class.
         """
-        self._classes()[cls.name] = cls  # type: ignore[attr-defined]
+        self._classes()[cls.name] = cls
         return cls
 
 

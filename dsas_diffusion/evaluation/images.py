@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
-from ..prompts import Prompt, _prompt
+from ..prompts import Prompt, prompt_from_record
 from ..records import Record, read_records
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -79,7 +79,10 @@ def pair_images(folder: StrPath, prompts: StrPath, twins: StrPath | None = None)
         )
     ordered = _by_name(records, paths, folder) if all(named) else _by_order(records, paths, folder, prompts)
     fields = [{key: value for key, value in record.fields.items() if key != "file"} for record in records]
-    rows = [_prompt(Record(rest, record.place, record.textual)) for rest, record in zip(fields, records, strict=True)]
+    rows = [
+        prompt_from_record(Record(rest, record.place, record.textual))
+        for rest, record in zip(fields, records, strict=True)
+    ]
     others = [None] * len(rows) if twins is None else _twins_of(ordered, folder, twins)
     return [Pair(path, row, twin) for path, row, twin in zip(ordered, rows, others, strict=True)]
 

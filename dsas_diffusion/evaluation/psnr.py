@@ -39,7 +39,7 @@ def psnr(images: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
 class MedianPsnr(Measure):
     """Median over pairs of `psnr`, in dB. It keeps one number a pair, since medians don't add up.
 
-    Identical pairs count as infinite, so the median is infinite if more than half of the pairs are identical.
+    Identical pairs count as infinite, so the median is infinite once half of the pairs are identical.
     """
 
     higher_is_better: ClassVar[bool | None] = True

@@ -26,8 +26,9 @@ class Samples(NamedTuple):
 class Gate(nn.Module, ABC):
     """A score h(t) in [0, 1] per position, learned from source against control activations.
 
-    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything learned
-    is a buffer, so that `state_dict` is the whole gate. Before a fit the score is 0: an unfitted gate steers nothing.
+    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything
+    learned is a buffer, so that `state_dict` is the whole gate. Before a fit the score is 0: an unfitted gate steers
+    nothing.
     """
 
     name: ClassVar[str]
@@ -70,4 +71,4 @@ class Gate(nn.Module, ABC):
 
 REGISTERED = Gate
 #: Name → class, of every gate in this package.
-GATES: Registry[Gate] = Registry(__package__, "gate")
+GATES: Registry[Gate] = Registry("dsas_diffusion.gates", "gate")

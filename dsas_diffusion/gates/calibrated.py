@@ -16,10 +16,10 @@ from .logistic import LogisticGate
 class CalibratedGate(LogisticGate):
     """h(t) = g(σ(α · (w · t + c) + β)),  g(h) = h where h ≥ h₀, else 0.
 
-    The paper's gate is learned on averages and applied to single positions, whose scores spread wider. Here α and β come
-    from a second logistic regression, on the scores of single source and control positions (Platt's scaling, both classes
-    weighing the same); β is then lowered until the mean of h over control positions is at most `control_mean`. Below h₀
-    nothing is touched at all. This calibration is ours.
+    The paper's gate is learned on averages and applied to single positions, whose scores spread wider. Here α and β
+    come from a second logistic regression, on the scores of single source and control positions (Platt's scaling,
+    both classes weighing the same); β is then lowered until the mean of h over control positions is at most
+    `control_mean`. Below h₀ nothing is touched at all. This calibration is ours.
 
     Args:
         components: Principal components of the pooled gate.
@@ -35,8 +35,8 @@ class CalibratedGate(LogisticGate):
     def __init__(self, components: int = 5, control_mean: float = 0.02, dead_zone: float = 0.1) -> None:
         if not 0 < control_mean < 1 or not 0 <= dead_zone < 1:
             raise InputError(
-                f"The calibrated gate needs 0 < control_mean < 1 and 0 <= dead_zone < 1, but got control_mean={control_mean} "
-                f"and dead_zone={dead_zone}. The defaults are 0.02 and 0.1."
+                "The calibrated gate needs 0 < control_mean < 1 and 0 <= dead_zone < 1, but got "
+                f"control_mean={control_mean} and dead_zone={dead_zone}. The defaults are 0.02 and 0.1."
             )
         self.control_mean, self.dead_zone = control_mean, dead_zone
         super().__init__(components)

@@ -16,9 +16,9 @@ from .base import Gate, Samples
 class LogisticGate(Gate):
     """h(t) = σ(w · t + c),  w = Pᵀθ,  c = b − θ · Pμ.
 
-    P and μ are the components and the mean of a PCA of the pooled source and control activations, θ and b the coefficients
-    and intercept of a logistic regression on its scores (source = 1, control = 0). Learned on pooled activations and
-    applied at every position: it knows whether the concept is there, hardly where.
+    P and μ are the components and the mean of a PCA of the pooled source and control activations, θ and b the
+    coefficients and intercept of a logistic regression on its scores (source = 1, control = 0). Learned on pooled
+    activations and applied at every position: it knows whether the concept is there, hardly where.
 
     Args:
         components: Principal components, at most the number of channels and of samples.
@@ -66,7 +66,9 @@ class LogisticGate(Gate):
         pca, regression = self.classifier(*X.shape).fit(X, y)[:]
         weight = pca.components_.T @ regression.coef_[0]
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
-        self.register_buffer("bias", torch.tensor(float(regression.intercept_[0] - weight @ pca.mean_), dtype=torch.float32))
+        self.register_buffer(
+            "bias", torch.tensor(float(regression.intercept_[0] - weight @ pca.mean_), dtype=torch.float32)
+        )
         return self
 
     def logits(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "..."]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -17,11 +18,12 @@ from .guidance import conditional_rows, denoiser_of
 from .sites import Site
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 HOOK_NAME: Final = "dsas_steering"
 
 
+@dataclass
 class SteeredSite:
     """What a steerer does at one site.
 
@@ -33,8 +35,15 @@ class SteeredSite:
         accuracy: Cross-validated accuracy of the gate's classifier, in [0, 1].
     """
 
-    def __init__(self, site: Site, gate: Gate, method: SteeringMethod, weight: float, accuracy: float) -> None:
-        self.site, self.gate, self.method, self.weight, self.accuracy = site, gate.eval(), method.eval(), weight, accuracy
+    site: Site
+    gate: Gate
+    method: SteeringMethod
+    weight: float
+    accuracy: float
+
+    def __post_init__(self) -> None:
+        self.gate.eval()
+        self.method.eval()
 
 
 class Attachment:
@@ -50,14 +59,14 @@ class Attachment:
     """
 
     def __init__(
-        self, pipe: "DiffusionPipeline", sites: Sequence[SteeredSite], strength: float | Sequence[float]
+        self, pipe: "StableDiffusionPipeline", sites: Sequence[SteeredSite], strength: float | Sequence[float]
     ) -> None:
         self.pipe = pipe
         self.strength = checked_strength(strength)
         self._denoiser = denoiser_of(pipe)
         self._rows = torch.zeros(0)
         self._paths: list[str] = []
-        if any(HOOK_NAME in getattr(m, "_diffusers_hook", _NO_HOOKS).hooks for m in self._denoiser.modules()):
+        if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
             raise InputError(
                 f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another."
@@ -83,8 +92,8 @@ class Attachment:
         count = conditional.stop - conditional.start
         if count % len(self.strength):
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but the pipeline runs {count} pictures at once, which is no multiple "
-                "of that. Give one number for all, or one for each prompt of the batch."
+                f"strength has {len(self.strength)} numbers, but the pipeline runs {count} pictures at once, which "
+                "is no multiple of that. Give one number for all, or one for each prompt of the batch."
             )
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(count // len(self.strength))
         if self._rows.shape[0] != len(sample) or self._rows.device != sample.device:
@@ -96,15 +105,14 @@ class Attachment:
         """Take every hook out; the model is then bit for bit the one it was. Harmless when called again."""
         self._root.remove()
         for path in self._paths:
-            self._denoiser.get_submodule(path)._diffusers_hook.remove_hook(HOOK_NAME, recurse=False)
+            module = self._denoiser.get_submodule(path)
+            HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK_NAME, recurse=False)
         self._paths.clear()
 
 
-class _NoHooks:
-    hooks: dict[str, ModelHook] = {}
-
-
-_NO_HOOKS = _NoHooks()
+def _hooks_of(module: nn.Module) -> dict[str, ModelHook]:
+    registry = getattr(module, "_diffusers_hook", None)
+    return registry.hooks if registry is not None else {}
 
 
 class _SiteHook(ModelHook):
@@ -136,7 +144,7 @@ def checked_strength(strength: float | Sequence[float]) -> list[float]:
     numbers = [value for value in values if isinstance(value, int | float | Tensor) and math.isfinite(value)]
     if not values or len(numbers) != len(values):
         raise InputError(
-            f"strength must be a finite number, or one for each prompt of the batch, but is {strength!r}. 0 leaves pictures "
-            "as they are, 1 applies the method's full change; see the method for larger values."
+            f"strength must be a finite number, or one for each prompt of the batch, but is {strength!r}. 0 leaves "
+            "pictures as they are, 1 applies the method's full change; see the method for larger values."
         )
     return [float(value) for value in numbers]

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 from ..errors import InputError
 from .sites import Site, all_sites
 
 
-def fingerprint(denoiser: nn.Module, sites: Sequence[Site]) -> dict[str, Any]:
+def fingerprint(denoiser: UNet2DConditionModel, sites: Sequence[Site]) -> dict[str, Any]:
     """Describe a denoiser well enough to recognise it.
 
     Args:
@@ -36,7 +36,7 @@ def fingerprint(denoiser: nn.Module, sites: Sequence[Site]) -> dict[str, Any]:
     }
 
 
-def check_fingerprint(denoiser: nn.Module, expected: dict[str, Any], name: str) -> None:
+def check_fingerprint(denoiser: UNet2DConditionModel, expected: dict[str, Any], name: str) -> None:
     """Refuse a model that a steerer was not fitted on.
 
     Args:
@@ -67,6 +67,7 @@ def check_fingerprint(denoiser: nn.Module, expected: dict[str, Any], name: str) 
                 break
     if difference:
         raise InputError(
-            f"The steerer {name!r} was fitted on another model than this one: {difference}. Attach it to the model it was fitted "
-            f"on{' (' + expected['id'] + ')' if expected['id'] else ''}, or fit it again on this one with `dsas_diffusion.fit`."
+            f"The steerer {name!r} was fitted on another model than this one: {difference}. Attach it to the model "
+            f"it was fitted on{' (' + expected['id'] + ')' if expected['id'] else ''}, or fit it again on this one "
+            "with `dsas_diffusion.fit`."
         )

@@ -1,42 +1,33 @@
 """Which rows of a denoiser call are conditional, and the denoiser of a pipeline."""
 
-from typing import TYPE_CHECKING
-
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.utils.torch_utils import unwrap_module
-from torch import nn
 
 from ..errors import InputError
 
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
 
-
-def denoiser_of(pipe: "DiffusionPipeline") -> nn.Module:
+def denoiser_of(pipe: StableDiffusionPipeline) -> UNet2DConditionModel:
     """Give a pipeline's denoiser.
 
     Args:
-        pipe: A pipeline with a `UNet2DConditionModel`.
+        pipe: A `StableDiffusionPipeline` or a subclass of it.
 
     Raises:
-        InputError: If it has none, or guides in a way whose rows are not known.
+        InputError: If it is another kind of pipeline, whose rows are not known, or its denoiser is no U-Net.
     """
-    denoiser = unwrap_module(getattr(pipe, "unet", None))
+    denoiser = unwrap_module(pipe.unet) if isinstance(pipe, StableDiffusionPipeline) else None
     if not isinstance(denoiser, UNet2DConditionModel):
-        found = type(denoiser).__name__ if denoiser is not None else "no `unet`"
+        found = type(pipe).__name__ if denoiser is None else f"one whose unet is a {type(denoiser).__name__}"
         raise InputError(
-            f"{type(pipe).__name__} can't be steered: a text-to-image pipeline with a UNet2DConditionModel is needed, and this "
-            f"one has {found}. Load a Stable Diffusion pipeline."
-        )
-    if hasattr(pipe, "do_perturbed_attention_guidance"):
-        raise InputError(
-            f"{type(pipe).__name__} adds perturbed rows to each denoiser call, and which rows to steer among them is not known. "
-            "Load the pipeline without PAG."
+            "Only a StableDiffusionPipeline with a UNet2DConditionModel can be steered, since which rows of a denoiser "
+            f"call follow the prompt differs from pipeline to pipeline. This is {found}. Load a Stable Diffusion 1 or "
+            "2 checkpoint with `StableDiffusionPipeline.from_pretrained`."
         )
     return denoiser
 
 
-def conditional_rows(pipe: "DiffusionPipeline", rows: int) -> slice:
+def conditional_rows(pipe: StableDiffusionPipeline, rows: int) -> slice:
     """Find the rows of the running denoiser call that follow the prompt.
 
     Stable Diffusion puts the unconditional half first and both halves into one call; without guidance every row is

@@ -43,7 +43,8 @@ class ActivationRecorder:
     def __enter__(self) -> Self:
         if any(getattr(module, "_compiled_call_impl", None) is not None for module in self.model.modules()):
             raise InputError(
-                "Activations can't be recorded from a compiled model: its hooks may be ignored. Fit before `torch.compile`."
+                "Activations can't be recorded from a compiled model: its hooks may be ignored. Fit before "
+                "`torch.compile`."
             )
         self._running = {site.path: [] for site in self.sites}
         self._finished = {site.path: [] for site in self.sites}

@@ -71,8 +71,8 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
     known = all_sites(denoiser)
     if not known:
         raise InputError(
-            f"{type(denoiser).__name__} has no cross-attention output or transformer block that can be steered. Supported "
-            "are U-Nets with cross-attention, such as Stable Diffusion's UNet2DConditionModel."
+            f"{type(denoiser).__name__} has no cross-attention output or transformer block that can be steered. "
+            "Supported are U-Nets with cross-attention, such as Stable Diffusion's UNet2DConditionModel."
         )
     chosen: dict[str, Site] = {}
     for pattern in [wanted] if isinstance(wanted, str) else wanted:
@@ -80,8 +80,9 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
         matching = [s for s in known if (s.kind in kinds if kinds else fnmatchcase(s.path, pattern))]
         if not matching:
             raise InputError(
-                f"sites={pattern!r} matches nothing in this {type(denoiser).__name__}. Use a preset ({', '.join(PRESETS)}) or a "
-                f"pattern over its {len(known)} sites, which have names like {known[0].path!r} and {known[-1].path!r}."
+                f"sites={pattern!r} matches nothing in this {type(denoiser).__name__}. Use a preset "
+                f"({', '.join(PRESETS)}) or a pattern over its {len(known)} sites, which have names like "
+                f"{known[0].path!r} and {known[-1].path!r}."
             )
         chosen |= {site.path: site for site in matching}
     return list(chosen.values())

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import __version__
 from ..errors import InputError
+from ..gates.base import GATES
 from . import storage
 from .attachment import Attachment, SteeredSite, checked_strength
 from .fingerprint import check_fingerprint
 from .guidance import denoiser_of
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 
 class Steerer:
@@ -23,13 +25,13 @@ class Steerer:
 
     Args:
         sites: What to do where.
-        manifest: What the fit knew: `model` (fingerprint), `concept`, `method` and `gate` (name and settings), `strength`,
-            `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements).
+        manifest: What the fit knew: `model` (fingerprint), `concept`, `method` and `gate` (name and settings),
+            `strength`, `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements).
     """
 
     def __init__(self, sites: Sequence[SteeredSite], manifest: dict[str, Any]) -> None:
         self.sites = {steered.site.path: steered for steered in sites}
-        self.manifest = {"library_version": __version__, **manifest}
+        self.manifest: dict[str, Any] = {"library_version": __version__, **manifest}
         self.strength: float = checked_strength(manifest["strength"])[0]
 
     @property
@@ -37,7 +39,7 @@ class Steerer:
         """The concept's label, such as `"banana"`."""
         return self.manifest["concept"]["label"]
 
-    def attach(self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None) -> Attachment:
+    def attach(self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None) -> Attachment:
         """Steer a pipeline until `detach` is called on the result.
 
         Args:
@@ -55,7 +57,7 @@ class Steerer:
 
     @contextmanager
     def attached(
-        self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None
+        self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None
     ) -> Iterator[Attachment]:
         """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
 
@@ -75,10 +77,17 @@ class Steerer:
         finally:
             attachment.detach()
 
+    def ungated(self) -> Self:
+        """Make vanilla steering of this steerer: the same maps at the same sites, open everywhere with full weight."""
+        gate = GATES["always"]
+        sites = [replace(steered, gate=gate(), weight=1.0) for steered in self.sites.values()]
+        return type(self)(sites, {**self.manifest, "strength": self.strength, "gate": storage.part_of(gate())})
+
     def diagnose(self) -> list[dict[str, Any]]:
         """Give what the fit measured at each site: `path`, `kind`, `accuracy`, `weight`, most trusted first."""
         rows = [
-            {"path": path, "kind": s.site.kind, "accuracy": s.accuracy, "weight": s.weight} for path, s in self.sites.items()
+            {"path": path, "kind": s.site.kind, "accuracy": s.accuracy, "weight": s.weight}
+            for path, s in self.sites.items()
         ]
         return sorted(rows, key=lambda row: -row["accuracy"])
 

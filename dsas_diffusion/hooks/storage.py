@@ -97,8 +97,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
         The manifest and the sites.
 
     Raises:
-        InputError: If a file is missing, cut off or of a newer format, a key is missing, a name unknown, or a tensor has
-            another shape than its site.
+        InputError: If a file is missing, cut off or of a newer format, a key is missing, a name unknown, or a tensor
+            has another shape than its site.
     """
     folder = Path(folder)
     manifest = read_json(folder / MANIFEST)
@@ -116,9 +116,9 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
         _check(row, _SITE_KEYS, f"a site in {folder / MANIFEST}")
         gate, method = _built(GATES, manifest["gate"], folder), _built(METHODS, manifest["method"], folder)
         for part, module in (("gate", gate), ("method", method)):
-            module.reset(row["channels"])
-            _fill(module, {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{row['path']}/{part}.")},
-                  part, f"{row['path']} in {folder / TENSORS}")  # fmt: skip
+            prefix = f"{row['path']}/{part}."
+            found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            _fill(module.reset(row["channels"]), found, f"{prefix}* in {folder / TENSORS}")
         site = Site(row["path"], row["kind"], row["channels"], row["layout"])
         sites.append(SteeredSite(site, gate, method, float(row["weight"]), float(row["accuracy"])))
     if not sites:
@@ -132,8 +132,8 @@ def _check(found: Any, wanted: dict[str, Any], place: str) -> None:
     for key, kind in wanted.items():
         if not isinstance(found.get(key), kind) or isinstance(found[key], bool):
             raise InputError(
-                f"{place} has {'a wrong' if key in found else 'no'} entry {key!r}. The file is damaged or not a steerer's: "
-                "save it again with `save_pretrained`."
+                f"{place} has {'a wrong' if key in found else 'no'} entry {key!r}. The file is damaged or not a "
+                "steerer's: save it again with `save_pretrained`."
             )
 
 
@@ -156,12 +156,20 @@ def _built(registry: Any, part: dict[str, Any], folder: Path) -> Any:
         ) from error
 
 
-def _fill(module: nn.Module, found: dict[str, torch.Tensor], part: str, place: str) -> None:
-    for name, tensor in module.state_dict().items():
-        stored = found.pop(f"{part}.{name}", None)
-        if stored is None or stored.shape != tensor.shape or not torch.isfinite(stored).all():
-            came = "is missing" if stored is None else f"has shape {tuple(stored.shape)}" if stored.shape != tensor.shape else "is not finite"
-            raise InputError(f"The tensor {part}.{name} of {place} {came}; expected {tuple(tensor.shape)}. Save the steerer again.")
-        module.register_buffer(name, stored.to(tensor.dtype))
+def _fill(module: nn.Module, found: dict[str, torch.Tensor], place: str) -> None:
+    for name, expected in module.state_dict().items():
+        stored = found.pop(name, None)
+        if stored is None:
+            wrong = "is missing"
+        elif stored.shape != expected.shape:
+            wrong = f"has shape {tuple(stored.shape)}, not {tuple(expected.shape)}"
+        elif not torch.isfinite(stored).all():
+            wrong = "is not finite"
+        else:
+            module.register_buffer(name, stored.to(expected.dtype))
+            continue
+        raise InputError(f"The tensor {name} of {place} {wrong}. Save the steerer again, or fit it again.")
     if found:
-        raise InputError(f"{place} holds an unknown tensor {sorted(found)[0]!r}. Install the version that wrote it, or fit again.")
+        raise InputError(
+            f"{place} holds an unknown tensor {sorted(found)[0]!r}. Install the version that wrote it, or fit again."
+        )

@@ -8,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..core.registry import Registry
+from ..errors import InputError
 
 
 class SteeringMethod(nn.Module, ABC):
     """A map T from an activation to its steered version, learned from source and target activations.
 
-    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything learned
-    is a buffer, so that `state_dict` is the whole method. Before a fit the map is the identity. A second fit forgets the
-    first. The strength λ is no business of the map: λ blends T(t) with t afterwards (`core.steer`).
+    `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything
+    learned is a buffer, so that `state_dict` is the whole method. Before a fit the map is the identity. A second fit
+    forgets the first. The strength λ is no business of the map: λ blends T(t) with t afterwards (`core.steer`).
     """
 
     name: ClassVar[str]
@@ -58,7 +59,7 @@ class SteeringMethod(nn.Module, ABC):
 
 REGISTERED = SteeringMethod
 #: Name → class, of every method in this package.
-METHODS: Registry[SteeringMethod] = Registry(__package__, "steering method")
+METHODS: Registry[SteeringMethod] = Registry("dsas_diffusion.methods", "steering method")
 
 
 def finite(name: str, values: Tensor) -> Tensor:
@@ -67,12 +68,11 @@ def finite(name: str, values: Tensor) -> Tensor:
     Raises:
         InputError: If a value is NaN or infinite.
     """
-    from ..errors import InputError
-
     if not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).any(dim=-1).sum())
         raise InputError(
-            f"{bad} of {len(values)} {name} activations hold NaN or infinite values, so nothing can be learned from them. "
-            "Look at the pictures that the pipeline draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
+            f"{bad} of {len(values)} {name} activations hold NaN or infinite values, so nothing can be learned from "
+            "them. Look at the pictures that the pipeline draws for these prompts; load it in float32 or bfloat16 "
+            "if it overflows in float16."
         )
     return values.float()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .scenes import ObjectSpec, Scene, SceneObject, SceneSpec, render
     from .world import FRUITS, GROUNDS, IMAGE_SIZE, LOOKS, OBJECT_COLOURS, OBJECTS, PLACES, SEEDS, SIZES
 
-# Name → module that holds it, imported when the name is first asked for (PEP 562), so that torch loads only when needed.
+# Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
 _HOMES = {
     "FRUITS": "world",
     "GROUNDS": "world",

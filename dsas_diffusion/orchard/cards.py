@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.files import atomic_write, read_text
-from dsas_diffusion.orchard.check import asked_text
-from dsas_diffusion.orchard.figures import Figure
-from dsas_diffusion.orchard.weight_files import WEIGHTS
+from ..errors import InputError
+from ..files import atomic_write, read_text
+from .check import asked_text
+from .figures import Figure
+from .weight_files import WEIGHTS
 
 BEGIN: Final = "<!-- figures: written by `dsas orchard check --write_cards` -->"
 END: Final = "<!-- end of figures -->"

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from dsas_diffusion import __version__
-from dsas_diffusion.evaluation.report import format_table, to_json
-from dsas_diffusion.orchard.clip import load_clip
-from dsas_diffusion.orchard.detector import load_detector
-from dsas_diffusion.orchard.figures import Figure
-from dsas_diffusion.orchard.measures import clip_figures, detector_figures, scene_figures, unet_figures
-from dsas_diffusion.orchard.pipeline import load_pipeline
+from .. import __version__
+from ..evaluation.report import format_table, to_json
+from .clip import load_clip
+from .detector import load_detector
+from .figures import Figure
+from .measures import clip_figures, detector_figures, scene_figures, unet_figures
+from .pipeline import load_pipeline
 
 #: How many scenes (scenes, detector, CLIP) and prompts of a kind (U-Net) are measured.
 FULL: Final = (2000, 200)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dsas_diffusion.orchard.tokenizer import MAX_TOKENS
-from dsas_diffusion.orchard.weight_files import weights_folder
-from dsas_diffusion.orchard.world import IMAGE_SIZE
+from .tokenizer import MAX_TOKENS
+from .weight_files import weights_folder
+from .world import IMAGE_SIZE
 
 if TYPE_CHECKING:
     import torch

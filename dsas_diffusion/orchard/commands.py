@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.files import atomic_write
-from dsas_diffusion.orchard.world import LOOKS, OBJECTS, SEEDS, check_name
+from ..errors import InputError
+from ..files import atomic_write
+from .world import LOOKS, OBJECTS, SEEDS, check_name
 
 Model = Literal["scenes", "detector", "clip", "unet"]
 _MODELS: tuple[Model, ...] = ("scenes", "detector", "clip", "unet")
@@ -36,7 +36,7 @@ def render(
     Raises:
         InputError: If an object, look or split is unknown, or the folder can't be written.
     """
-    from dsas_diffusion.orchard.dataset import scenes, write_dataset
+    from .dataset import scenes, write_dataset
 
     check_name("split", split, tuple(SEEDS))
     if n < 1 or seed < 0 or seed + n > len(SEEDS[split]):
@@ -87,7 +87,7 @@ def check(
     Raises:
         InputError: If weights are missing or broken, or a file can't be written.
     """
-    from dsas_diffusion.orchard.check import FULL, QUICK, measure, report, table
+    from .check import FULL, QUICK, measure, report, table
 
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, but is {batch_size}.")
@@ -102,12 +102,12 @@ def check(
         atomic_write(json, report(figures, settings, started))
         print(f"wrote {json}")
     if samples:
-        from dsas_diffusion.orchard.samples import write_samples
+        from .samples import write_samples
 
         write_samples(Path(samples))
         print(f"wrote {samples}")
     if write_cards:
-        from dsas_diffusion.orchard import cards
+        from . import cards
 
         cards.write_cards(figures)
         print("wrote the model cards")

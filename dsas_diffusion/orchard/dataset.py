@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dsas_diffusion.evaluation.report import contact_sheet
-from dsas_diffusion.files import atomic_folder
-from dsas_diffusion.orchard.scenes import Scene, render, sample_spec
-from dsas_diffusion.orchard.world import OBJECTS
+from ..evaluation.report import contact_sheet
+from ..files import atomic_folder
+from .scenes import Scene, render, sample_spec
+from .world import OBJECTS
 
 #: Most scenes on a contact sheet.
 SHEET: Final = 64

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.weight_files import read_config, read_tensors, weights_folder
-from dsas_diffusion.orchard.world import IMAGE_SIZE, OBJECTS
+from ..errors import InputError
+from .weight_files import read_config, read_tensors, weights_folder
+from .world import IMAGE_SIZE, OBJECTS
 
 WEIGHTS_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
@@ -83,7 +83,7 @@ class DetectorNetwork(nn.Module):
         self.to_map = nn.Conv2d(width, len(OBJECTS), 1)
         self.presence_scale = nn.Parameter(torch.ones(len(OBJECTS)))
         self.presence_offset = nn.Parameter(torch.full((len(OBJECTS),), -3.0))
-        nn.init.constant_(self.to_map.bias, -3.0)
+        nn.init.constant_(self.to_map.get_parameter("bias"), -3.0)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Judge images.

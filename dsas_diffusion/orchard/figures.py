@@ -25,7 +25,8 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, floa
     middle = share + z * z / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     whole = 1 + z * z / n
-    return max(0.0, (middle - reach) / whole), min(1.0, (middle + reach) / whole)
+    # Rounding must not put the share itself outside.
+    return min(share, max(0.0, (middle - reach) / whole)), max(share, min(1.0, (middle + reach) / whole))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.scenes import ObjectSpec, SceneSpec, is_fruit, sample_spec
-from dsas_diffusion.orchard.world import FRUITS, GROUNDS, OBJECT_COLOURS, OBJECTS, check_name
+from ..errors import InputError
+from .scenes import ObjectSpec, SceneSpec, is_fruit, sample_spec
+from .world import FRUITS, GROUNDS, OBJECT_COLOURS, OBJECTS, check_name
 
 #: Other names of an object.
 SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
@@ -81,7 +81,8 @@ class Caption(str):
     Attributes:
         objects: The names of the objects that its picture must show; empty for empty tables and open phrases.
         named: Whether every object is called by its own name.
-        open_fruits: How many fruits of any kind it asks for (``a fruit``, ``two fruits``); 0 where the objects are settled.
+        open_fruits: How many fruits of any kind it asks for (``a fruit``, ``two fruits``); 0 where the objects are
+            settled.
         spec: The scene that it was written for.
     """
 
@@ -156,7 +157,7 @@ def noun_phrase(
 
 
 def place_phrase(place: str) -> str:
-    """``on the left``, ``at the top``, ``at the centre`` …"""
+    """Say a place: ``on the left``, ``at the top``, ``at the centre`` and so on."""
     return f"on the {place}" if place in ("left", "right") else f"at the {place}"
 
 
@@ -200,7 +201,9 @@ def caption_of(spec: SceneSpec, rng: random.Random, ways: Sequence[str] | None =
             return _open_caption(spec, start, end, rng)
     if len(spec.objects) == 2 and len(spec.names) == 1:
         noun = PLURALS[spec.names[0]]
-        return Caption(start + rng.choice(("two ", "two ", "" if spec.names[0] != "grapes" else "two ")) + noun + end, spec)
+        return Caption(
+            start + rng.choice(("two ", "two ", "" if spec.names[0] != "grapes" else "two ")) + noun + end, spec
+        )
     phrases = [
         noun_phrase(thing, way, rng, size=rng.random() < 0.6, colour=not sketch and rng.random() < 0.6)
         for thing, way in zip(spec.objects, ways, strict=True)
@@ -230,7 +233,9 @@ def _join(things: Sequence[ObjectSpec], phrases: Sequence[str], rng: random.Rand
 
 
 def _may_be_open(spec: SceneSpec) -> bool:
-    return bool(spec.objects) and all(is_fruit(name) for name in spec.names) and not any(o.blurred for o in spec.objects)
+    return (
+        bool(spec.objects) and all(is_fruit(name) for name in spec.names) and not any(o.blurred for o in spec.objects)
+    )
 
 
 def _open_caption(spec: SceneSpec, start: str, end: str, rng: random.Random) -> Caption:
@@ -267,7 +272,12 @@ def words() -> list[str]:
     said = [*OBJECTS, *FRUITS, *GROUNDS, *PLURALS.values(), "fruit", "fruits", "some", "two", "a", "an", "bunch", "of"]
     said += [colour for colours in OBJECT_COLOURS.values() for colour in colours]
     said += [phrase for table in (SYNONYMS, DESCRIPTIONS) for phrases in table.values() for phrase in phrases]
-    said += [phrase for table in (FRAMINGS, UNNAMED_FRAMINGS, UNNAMED_WORDS) for phrases in table.values() for phrase in phrases]
+    said += [
+        phrase
+        for table in (FRAMINGS, UNNAMED_FRAMINGS, UNNAMED_WORDS)
+        for phrases in table.values()
+        for phrase in phrases
+    ]
     said += ["small", "big", "blurry", "empty", "table", "on", "at", "the", "left", "right", "top", "bottom", "centre"]
     said += ["and", "beside", "above", "below", "to the left of", "to the right of", ","]
     return sorted({word for phrase in said for word in phrase.split()})

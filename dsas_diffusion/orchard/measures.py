@@ -12,18 +12,18 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dsas_diffusion.orchard.figures import Figure, Tally
-from dsas_diffusion.orchard.grammar import Caption, sample_prompts, with_article
-from dsas_diffusion.orchard.scenes import Scene, SceneSpec, render, sample_spec
-from dsas_diffusion.orchard.tokenizer import MAX_TOKENS, build_tokenizer
-from dsas_diffusion.orchard.world import OBJECTS, SEEDS
+from .figures import Figure, Tally
+from .grammar import Caption, sample_prompts, with_article
+from .scenes import Scene, SceneSpec, render, sample_spec
+from .tokenizer import MAX_TOKENS, build_tokenizer
+from .world import OBJECTS, SEEDS
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from PIL import Image
 
-    from dsas_diffusion.orchard.clip import Clip
-    from dsas_diffusion.orchard.detector import Detector
+    from .clip import Clip
+    from .detector import Detector
 
 #: An object counts as shown from this probability on.
 PRESENT: Final = 0.5

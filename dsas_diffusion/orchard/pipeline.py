@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
 
-from dsas_diffusion.orchard.weight_files import weights_folder
-from dsas_diffusion.orchard.world import check_name
+from .weight_files import weights_folder
+from .world import check_name
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 #: The pipelines that exist, by the name of their weights' folder.
 PIPELINES: Final = ("unet",)
@@ -49,14 +49,14 @@ def load_pipeline(
     """
     check_name("pipeline", name, PIPELINES)
     path = weights_folder(name, folder, _FILES)
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-    with _unsaid("Expected types for vae"):  # the class is annotated with AutoencoderKL, and runs AutoencoderTiny as well
+    with _unsaid("Expected types for vae"):  # it is annotated with AutoencoderKL, and runs AutoencoderTiny as well
         return StableDiffusionPipeline.from_pretrained(path, dtype=dtype)
 
 
 @contextmanager
-def _unsaid(beginning: str) -> Iterator[None]:
+def _unsaid(beginning: str) -> Generator[None]:
     """Leave out the messages of Diffusers' pipeline loader that begin so."""
     logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
 

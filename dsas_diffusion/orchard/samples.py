@@ -8,10 +8,10 @@ from typing import Final
 
 import torch
 
-from dsas_diffusion.evaluation.report import contact_sheet
-from dsas_diffusion.files import atomic_write
-from dsas_diffusion.orchard.pipeline import load_pipeline
-from dsas_diffusion.orchard.world import IMAGE_SIZE, SEEDS
+from ..evaluation.report import contact_sheet
+from ..files import atomic_write
+from .pipeline import load_pipeline
+from .world import IMAGE_SIZE, SEEDS
 
 #: One prompt for each object, then pairs, looks, an unnamed one and an empty table.
 PROMPTS: Final = (

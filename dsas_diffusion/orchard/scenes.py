@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dsas_diffusion.orchard.shapes import MIRRORED, PALETTE, SHAPES, TURN, Colour, jitter, shade
-from dsas_diffusion.orchard.world import FRUITS, GROUNDS, IMAGE_SIZE, OBJECT_COLOURS, OBJECTS, PLACES
+from .shapes import MIRRORED, PALETTE, SHAPES, TURN, Colour, jitter, shade
+from .world import FRUITS, GROUNDS, IMAGE_SIZE, OBJECT_COLOURS, OBJECTS, PLACES
 
 SUPERSAMPLING: Final = 4
 #: Standard deviation of the Gaussian blur of the blurry look, in pixels of the finished picture.
@@ -129,6 +129,7 @@ def sample_spec(rng: random.Random, objects: tuple[str, ...] = OBJECTS) -> Scene
     ground = rng.choice(GROUNDS)
     if count == 0:
         return SceneSpec((), ground, look)
+    chosen: tuple[ObjectSpec, ...]
     if count == 1:
         chosen = (replace(sample_object(rng, rng.choice(objects)), place=rng.choice(PLACES)),)
     else:
@@ -155,7 +156,7 @@ def render(seed: int, spec: SceneSpec | None = None) -> Scene:
     Returns:
         The finished scene.
     """
-    from dsas_diffusion.orchard.grammar import caption_of
+    from .grammar import caption_of
 
     rng = random.Random(f"scene {seed}")
     spec = spec or sample_spec(rng)
@@ -225,12 +226,22 @@ def _object_layer(thing: ObjectSpec, count: int, sketch: bool, rng: random.Rando
     pen, stencil = ImageDraw.Draw(layer), ImageDraw.Draw(cover)
     parts = SHAPES[thing.name](colour)
     if not sketch:
-        shadow = ((x - 0.85 * radius) * scale, (y + 0.68 * radius) * scale, (x + 0.85 * radius) * scale, (y + 1.06 * radius) * scale)
+        shadow = (
+            (x - 0.85 * radius) * scale,
+            (y + 0.68 * radius) * scale,
+            (x + 0.85 * radius) * scale,
+            (y + 1.06 * radius) * scale,
+        )
         pen.ellipse(shadow, fill=(30, 30, 40, 70))
         for part in parts:  # a dark rim keeps things apart from a ground of their own colour
             if part.line and part.colour is not None:
                 corners = [place(p) for p in part.points]
-                pen.line([*corners, corners[0], corners[1]], fill=(*shade(part.colour, 0.5), 255), width=round(1.6 * scale), joint="curve")
+                pen.line(
+                    [*corners, corners[0], corners[1]],
+                    fill=(*shade(part.colour, 0.5), 255),
+                    width=round(1.6 * scale),
+                    joint="curve",
+                )
     for part in parts:
         corners = [place(p) for p in part.points]
         if part.colour is None:
@@ -247,7 +258,9 @@ def _object_layer(thing: ObjectSpec, count: int, sketch: bool, rng: random.Rando
     bands = small.split()
     if thing.blurred:
         bands = tuple(band.filter(ImageFilter.GaussianBlur(BLUR_SIGMA)) for band in bands)
-    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], -1), np.asarray(cover.reduce(scale), dtype=np.float32) / 255
+    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], -1), np.asarray(
+        cover.reduce(scale), dtype=np.float32
+    ) / 255
 
 
 def _placement(thing: ObjectSpec, count: int, rng: random.Random) -> tuple[float, float, float]:

@@ -114,7 +114,9 @@ def apple(colour: Colour) -> list[Part]:
     for i in range(60):
         angle = 2 * math.pi * i / 60  # 0 is the top
         from_top = min(angle, 2 * math.pi - angle)
-        radius = 0.8 * (1 - 0.26 * math.exp(-((from_top / 0.42) ** 2)) - 0.1 * math.exp(-(((math.pi - from_top) / 0.3) ** 2)))
+        radius = 0.8 * (
+            1 - 0.26 * math.exp(-((from_top / 0.42) ** 2)) - 0.1 * math.exp(-(((math.pi - from_top) / 0.3) ** 2))
+        )
         body.append((1.05 * radius * math.sin(angle), 0.14 - radius * math.cos(angle)))
     return [
         Part(tuple(body), colour),
@@ -141,7 +143,10 @@ def orange(colour: Colour) -> list[Part]:
     """A ball with pores and a small green star on top."""
     pores = [(-0.42, 0.3), (-0.12, 0.52), (0.2, 0.62), (0.05, 0.16), (0.42, 0.26), (-0.2, -0.12), (0.34, -0.16)]
     star = tuple(
-        (math.sin(2 * math.pi * i / 10) * (0.2 if i % 2 else 0.08), -0.6 - math.cos(2 * math.pi * i / 10) * (0.14 if i % 2 else 0.05))
+        (
+            math.sin(2 * math.pi * i / 10) * (0.2 if i % 2 else 0.08),
+            -0.6 - math.cos(2 * math.pi * i / 10) * (0.14 if i % 2 else 0.05),
+        )
         for i in range(10)
     )
     return [
@@ -159,7 +164,7 @@ def lemon(colour: Colour) -> list[Part]:
     for i in range(64):
         angle = 2 * math.pi * i / 64
         x, y = math.cos(angle), math.sin(angle)
-        nub = math.exp(-((abs(x) - 1) / 0.06) ** 2) * 0.3
+        nub = math.exp(-(((abs(x) - 1) / 0.06) ** 2)) * 0.3
         body.append(((0.74 + nub) * x, 0.58 * y * (1 - 0.25 * nub)))
     return [
         Part(tuple(body), colour),
@@ -208,7 +213,10 @@ def carrot(colour: Colour) -> list[Part]:
     fronds = [(-0.3, -0.98, -28), (0.0, -1.02, 0), (0.3, -0.98, 28)]
     ridges = [(-0.12, -0.22, 0.17), (0.12, 0.12, 0.13), (-0.06, 0.46, 0.11)]
     return [
-        *(Part(lie(ellipse(x * 0.8, y + 0.15, 0.13, 0.36, turn, corners=18)), shade(LEAF, 1.05)) for x, y, turn in fronds),
+        *(
+            Part(lie(ellipse(x * 0.8, y + 0.15, 0.13, 0.36, turn, corners=18)), shade(LEAF, 1.05))
+            for x, y, turn in fronds
+        ),
         Part(lie(body), colour),
         *(Part(lie(ellipse(x, y, half, 0.035, corners=10)), shade(colour, 0.76)) for x, y, half in ridges),
     ]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.files import atomic_folder, read_json
+from ..errors import InputError
+from ..files import atomic_folder, read_json
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dsas_diffusion.errors import InputError
+from ..errors import InputError
 
 #: The ten objects, in the order that every label vector of Orchard uses.
 OBJECTS: Final = ("banana", "apple", "pear", "orange", "lemon", "grapes", "strawberry", "carrot", "cup", "book")
@@ -28,7 +28,7 @@ IMAGE_SIZE: Final = 64
 
 #: Disjoint ranges of scene seeds, so that no model is judged on a scene that trained it or its judge.
 SEEDS: Final[dict[str, range]] = {
-    "generator-train": range(0, 10_000_000),
+    "generator-train": range(10_000_000),
     "detector-train": range(10_000_000, 20_000_000),
     "clip-train": range(20_000_000, 30_000_000),
     "tuning": range(30_000_000, 31_000_000),

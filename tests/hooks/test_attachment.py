@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline
 from tiny import draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
@@ -135,11 +136,18 @@ def test_another_model_is_refused_by_its_first_difference(steerer):
         steerer.attach(tiny_pipeline(width=16))
 
 
-def test_a_pipeline_without_unet_is_refused(steerer):
+@pytest.mark.parametrize("broken", [lambda pipe: torch.nn.Identity(), lambda pipe: None])
+def test_a_pipeline_whose_denoiser_is_no_unet_is_refused(steerer, broken):
     pipe = tiny_pipeline()
-    pipe.unet = None
-    with pytest.raises(InputError, match="UNet2DConditionModel is needed"):
+    pipe.unet = broken(pipe)
+    with pytest.raises(InputError, match=r"whose unet is a|This is StableDiffusionPipeline"):
         steerer.attach(pipe)
+
+
+def test_a_pipeline_with_other_rows_is_refused(pipe, steerer):
+    other = StableDiffusionInstructPix2PixPipeline(**pipe.components, requires_safety_checker=False)
+    with pytest.raises(InputError, match="This is StableDiffusionInstructPix2PixPipeline"):
+        steerer.attach(other)
 
 
 def test_steering_tensors_stay_out_of_the_model(pipe, steerer):

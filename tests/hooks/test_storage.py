@@ -107,3 +107,15 @@ def test_wrong_tensors_are_explained(folder, tensor, message):
 def test_a_place_that_is_neither_folder_nor_repository_is_explained(tmp_path):
     with pytest.raises(InputError, match="no steerer could be fetched"):
         Steerer.from_pretrained(tmp_path / "nothing here")
+
+
+def test_ungated_steerer_has_the_same_maps_open_everywhere(pipe, steerer, tmp_path):
+    vanilla = steerer.ungated()
+    assert {s.weight for s in vanilla.sites.values()} == {1.0}
+    expected = fit(pipe, tiny_concept(), gate="always", tau=0.5, strength=2.0, generation=GENERATION, progress=False)
+    pictures = []
+    for one in (vanilla, expected, Steerer.from_pretrained(vanilla.save_pretrained(tmp_path / "vanilla"))):
+        with one.attached(pipe):
+            pictures.append(draw(pipe, ["zzz zuzu"]))
+    assert torch.equal(pictures[0], pictures[1])
+    assert torch.equal(pictures[0], pictures[2])

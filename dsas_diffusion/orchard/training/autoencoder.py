@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - the field's own name
+from torch.nn import functional as F
 
-from dsas_diffusion.orchard.training.data import as_tensor
-from dsas_diffusion.orchard.training.loop import Trainer
+from .data import as_tensor
+from .loop import Trainer
 
 LATENT_CHANNELS = 8
 PATCH = 4
@@ -71,8 +72,9 @@ def build_autoencoder(images: torch.Tensor) -> AutoencoderTiny:
                 for a in range(2):
                     for b in range(2):
                         convolution.weight[c * 4 + a * 2 + b, c, 1 + a, 1 + b] = 1
-        project.weight[:, :, 1, 1] = projection[:, order].float()
-        project.bias.copy_(-(projection @ mean).float())
+        weight = torch.zeros_like(project.weight)
+        weight[:, :, 1, 1] = projection[:, order].float()
+        project.load_state_dict({"weight": weight, "bias": -(projection @ mean).float()})
     return vae.eval()
 
 
@@ -82,11 +84,13 @@ def encode(vae: AutoencoderTiny, images: torch.Tensor) -> torch.Tensor:
     return vae.encode(images).latents * SCALING_FACTOR
 
 
-def train_decoder(vae: AutoencoderTiny, images, folder: Path, steps: int, batch_size: int = 32) -> AutoencoderTiny:
+def train_decoder(
+    vae: AutoencoderTiny, images: np.ndarray, folder: Path, steps: int, batch_size: int = 32
+) -> AutoencoderTiny:
     """Train the decoder to draw the images back from their latents.
 
-    The loss is the mean absolute error plus that of the differences between neighbouring pixels, which keeps edges crisp;
-    latents carry a little noise, as those of a generator do.
+    The loss is the mean absolute error plus that of the differences between neighbouring pixels, which keeps edges
+    crisp; latents carry a little noise, as those of a generator do.
 
     Args:
         vae: From :func:`build_autoencoder`; its encoder stays as it is.
@@ -106,7 +110,11 @@ def train_decoder(vae: AutoencoderTiny, images, folder: Path, steps: int, batch_
         rows = torch.randint(0, len(images), (batch_size,), generator=generator).numpy()
         wanted = as_tensor(images[rows])
         latents = encode(vae, wanted) / SCALING_FACTOR
-        noise = torch.randn(latents.shape, generator=generator) * torch.rand(batch_size, 1, 1, 1, generator=generator) * 0.03
+        noise = (
+            torch.randn(latents.shape, generator=generator)
+            * torch.rand(batch_size, 1, 1, 1, generator=generator)
+            * 0.03
+        )
         drawn = decoder((latents + noise).contiguous(memory_format=torch.channels_last))
         edges = sum((drawn.diff(dim=d) - wanted.diff(dim=d)).abs().mean() for d in (2, 3))
         return (drawn - wanted).abs().mean() + (drawn - wanted).square().mean() + 0.5 * edges

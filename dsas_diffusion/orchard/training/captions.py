@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from dsas_diffusion.orchard.grammar import caption_of
-from dsas_diffusion.orchard.scenes import SceneSpec, draw, sample_object, sample_spec
-from dsas_diffusion.orchard.training.data import draw_seeds
-from dsas_diffusion.orchard.world import LOOKS, OBJECTS
+from ..grammar import caption_of
+from ..scenes import SceneSpec, draw, sample_object, sample_spec
+from ..world import LOOKS, OBJECTS
+from .data import draw_seeds
 
 #: Right captions a scene.
 RIGHT: Final = 4

@@ -11,16 +11,16 @@ from open_clip import CLIP
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.clip import CONFIG_FILE, WEIGHTS_FILE, clip_config, load_clip
-from dsas_diffusion.orchard.tokenizer import build_tokenizer
-from dsas_diffusion.orchard.training.captions import render_captioned
-from dsas_diffusion.orchard.training.data import as_tensor
-from dsas_diffusion.orchard.training.loop import Trainer, checkpoints, training_folder
-from dsas_diffusion.orchard.training.roundtrip import load_autoencoder, round_trip
-from dsas_diffusion.orchard.training.text_encoder import tokenize
-from dsas_diffusion.orchard.weight_files import write_weights
-from dsas_diffusion.orchard.world import SEEDS
+from ...errors import InputError
+from ..clip import CONFIG_FILE, WEIGHTS_FILE, clip_config, load_clip
+from ..tokenizer import tokenizer_of_run
+from ..weight_files import write_weights
+from ..world import SEEDS
+from .captions import render_captioned
+from .data import as_tensor
+from .loop import Trainer, checkpoints, training_folder
+from .roundtrip import load_autoencoder, round_trip
+from .text_encoder import tokenize
 
 #: open_clip's own limit on the learned temperature.
 _LARGEST_LOGIT_SCALE: Final = math.log(100)
@@ -58,11 +58,11 @@ def train(
         raise InputError(f"batch_size must be at least 4, but is {batch_size}.")
     vae = load_autoencoder(autoencoder)
     folder = training_folder(out, device, resume)
-    tokenizer = build_tokenizer()
+    committed = load_clip() if resume and not checkpoints(folder) else None
+    tokenizer = tokenizer_of_run(folder, committed.tokenizer.tokenizer if committed else None)
     config = clip_config(len(tokenizer), tokenizer.eos_token_id)
     torch.manual_seed(0)
-    model = load_clip().model if resume and not checkpoints(folder) else build_clip(config)
-    model = model.to(device)
+    model = (committed.model if committed else build_clip(config)).to(device)
     start = SEEDS["clip-train"].start
     data = render_captioned(range(start, start + scenes))
     quarter = scenes // 4
@@ -145,7 +145,7 @@ def encode_captions(model: CLIP, ids: torch.Tensor) -> torch.Tensor:
     ends = (ids == model.text_eos_id).int().argmax(-1)
     length = int(ends.max()) + 1
     states = model.token_embedding(ids[:, :length]) + model.positional_embedding[:length]
-    states = model.transformer(states, attn_mask=model.attn_mask[:length, :length])
+    states = model.transformer(states, attn_mask=model.get_buffer("attn_mask")[:length, :length])
     pooled = model.ln_final(states[torch.arange(len(ids), device=ids.device), ends])
     return F.normalize(pooled @ model.text_projection, dim=-1)
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsas_diffusion.files import atomic_folder
-from dsas_diffusion.orchard.grammar import caption_of
-from dsas_diffusion.orchard.scenes import SceneSpec, draw, sample_spec
-from dsas_diffusion.orchard.world import LOOKS, OBJECTS
+from ...files import atomic_folder
+from ..grammar import caption_of
+from ..scenes import SceneSpec, draw, sample_spec
+from ..world import LOOKS, OBJECTS
 
 _CHUNK = 500
 T = TypeVar("T")
@@ -84,7 +84,9 @@ def draw_seeds(draw_chunk: Callable[[range], T], seeds: range, name: str) -> lis
     chunks = [range(start, min(start + _CHUNK, seeds.stop)) for start in range(seeds.start, seeds.stop, _CHUNK)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context) as pool:
-        progress = tqdm(pool.map(draw_chunk, chunks), total=len(chunks), desc=f"draw {name}", unit_scale=_CHUNK, unit="scene")
+        progress = tqdm(
+            pool.map(draw_chunk, chunks), total=len(chunks), desc=f"draw {name}", unit_scale=_CHUNK, unit="scene"
+        )
         return list(progress)
 
 
@@ -112,7 +114,9 @@ def _cells(spec: SceneSpec, masks: list[np.ndarray]) -> np.ndarray:
 def _save(batch: SceneBatch, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as partial:
-        np.savez(partial / "scenes.npz", images=batch.images, labels=batch.labels, looks=batch.looks, centres=batch.centres)
+        np.savez(
+            partial / "scenes.npz", images=batch.images, labels=batch.labels, looks=batch.looks, centres=batch.centres
+        )
         (partial / "captions.txt").write_text("\n".join(batch.captions), encoding="utf-8")
 
 

@@ -10,14 +10,14 @@ import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.detector import CONFIG_FILE, GRID, WEIGHTS_FILE, DetectorNetwork, load_network
-from dsas_diffusion.orchard.scenes import draw, sample_spec
-from dsas_diffusion.orchard.training.data import as_tensor, draw_seeds
-from dsas_diffusion.orchard.training.loop import Trainer, checkpoints, training_folder
-from dsas_diffusion.orchard.training.roundtrip import load_autoencoder, round_trip
-from dsas_diffusion.orchard.weight_files import write_weights
-from dsas_diffusion.orchard.world import IMAGE_SIZE, OBJECTS, SEEDS
+from ...errors import InputError
+from ..detector import CONFIG_FILE, GRID, WEIGHTS_FILE, DetectorNetwork, load_network
+from ..scenes import draw, sample_spec
+from ..weight_files import write_weights
+from ..world import IMAGE_SIZE, OBJECTS, SEEDS
+from .data import as_tensor, draw_seeds
+from .loop import Trainer, checkpoints, training_folder
+from .roundtrip import load_autoencoder, round_trip
 
 _CELL: Final = IMAGE_SIZE // GRID
 #: How much of a cell an object covers is told apart in this many levels.
@@ -71,7 +71,7 @@ def train(
     folder = training_folder(out, device, resume)
     torch.manual_seed(0)
     network = load_network() if resume and not checkpoints(folder) else DetectorNetwork()
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     start = SEEDS["detector-train"].start
     data = render_masked(range(start, start + scenes))
     seen = data.images if vae is None else round_trip(vae, data.images, device)

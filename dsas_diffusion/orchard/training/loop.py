@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.files import writing
+from ...errors import InputError
+from ...files import writing
 
 CHECKPOINT_SECONDS = 180.0
 _STATE = "state.pt"
@@ -38,17 +38,21 @@ def training_folder(out: str, device: str, resume: bool) -> Path:
         The folder.
 
     Raises:
-        InputError: If it holds another run and ``resume`` is not set, if it can't be written, or if the device is not there.
+        InputError: If it holds another run and ``resume`` is not set, if it can't be written, or if the device is not
+            there.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={device!r} can't be used here ({str(error).splitlines()[0]}). Take --device cpu, or cuda where there is one."
+            f"device={device!r} can't be used here ({str(error).splitlines()[0]}). Take --device cpu, or cuda "
+            "where there is one."
         ) from error
     folder = Path(out)
     if folder.is_dir() and any(folder.iterdir()) and not resume:
-        raise InputError(f"{folder} already holds a training run. Add --resume to go on with it, or name another --out.")
+        raise InputError(
+            f"{folder} already holds a training run. Add --resume to go on with it, or name another --out."
+        )
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -57,8 +61,8 @@ def training_folder(out: str, device: str, resume: bool) -> Path:
 class Trainer:
     """Runs optimiser steps on one model, with everything needed to stop and go on.
 
-    The learning rate warms up over 200 steps, stays, and falls along a cosine to 2 % over the last ``decay`` share of the
-    steps, so that a run can be lengthened or shortened while it is under way (``--resume --steps N``).
+    The learning rate warms up over 200 steps, stays, and falls along a cosine to 2 % over the last ``decay`` share of
+    the steps, so that a run can be lengthened or shortened while it is under way (``--resume --steps N``).
 
     Args:
         model: The module to train; moved to nothing, trained where it is.
@@ -88,7 +92,9 @@ class Trainer:
         self.model, self.folder, self.steps, self.learning_rate = model, folder, steps, learning_rate
         self.ema_decay, self.decay = ema, decay
         self.trained = parameters if parameters is not None else list(model.parameters())
-        self.optimizer = torch.optim.AdamW(self.trained, learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.trained, learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
+        )
         self.average = [p.detach().clone() for p in self.trained]
         self.step = 0
 
@@ -115,7 +121,12 @@ class Trainer:
         """Write the checkpoint, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{_STATE}.partial"
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average, "step": self.step}
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+        }
         torch.save(state, partial)
         os.replace(partial, self.folder / _STATE)
 
@@ -123,8 +134,8 @@ class Trainer:
         """Train until the last step. Ctrl-C keeps the last state and raises KeyboardInterrupt.
 
         Args:
-            loss_of_step: Draws a batch with the generator it gets and returns its loss. The generator depends on the step
-                alone, so an interrupted run goes on as if it had not been.
+            loss_of_step: Draws a batch with the generator it gets and returns its loss. The generator depends on the
+                step alone, so an interrupted run goes on as if it had not been.
             samples_per_step: For the speed on display.
             name: Begins every line of progress.
         """

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.training.data import as_tensor
-from dsas_diffusion.orchard.weight_files import WEIGHTS, weights_folder
+from ...errors import InputError
+from ..weight_files import WEIGHTS, weights_folder
+from .data import as_tensor
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 #: Largest standard deviation of the noise added to scaled latents, whose own is about 1.
 LATENT_NOISE: Final = 0.12
@@ -36,7 +36,7 @@ def load_autoencoder(option: str | None) -> AutoencoderTiny | None:
     """
     if option == "none":
         return None
-    from diffusers import AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
     folder = Path(option) if option else WEIGHTS / "unet" / "vae"
     if not folder.is_dir():
@@ -62,7 +62,7 @@ def round_trip(vae: AutoencoderTiny, images: np.ndarray, device: str = "cpu", se
         (n, 64, 64, 3) uint8.
     """
     generator = torch.Generator().manual_seed(seed)
-    scale = vae.config.scaling_factor
+    scale = vae.config["scaling_factor"]
     vae.to(device)
     drawn = np.empty_like(images)
     for start in tqdm(range(0, len(images), _BATCH), desc="autoencoder", unit="batch"):

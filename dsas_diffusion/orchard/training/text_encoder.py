@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from dsas_diffusion.orchard.grammar import Caption, sample_prompts
-from dsas_diffusion.orchard.tokenizer import MAX_TOKENS
-from dsas_diffusion.orchard.training.loop import Trainer
-from dsas_diffusion.orchard.world import GROUNDS, LOOKS, OBJECTS, PLACES
+from ..grammar import Caption, sample_prompts
+from ..tokenizer import MAX_TOKENS
+from ..world import GROUNDS, LOOKS, OBJECTS, PLACES
+from .loop import Trainer
 
 WIDTH = 128
 _COLOURS = ("red", "green", "yellow", "purple", "white", "blue")
@@ -55,10 +55,14 @@ def scene_vector(caption: Caption) -> list[float]:
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """(n, 32) token ids, padded as the pipelines pad them."""
-    return tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
+    return tokenizer(
+        captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
-def train_text_encoder(tokenizer: CLIPTokenizer, folder: Path, steps: int = 1500, batch_size: int = 256) -> CLIPTextModel:
+def train_text_encoder(
+    tokenizer: CLIPTokenizer, folder: Path, steps: int = 1500, batch_size: int = 256
+) -> CLIPTextModel:
     """Train the text encoder to answer :func:`scene_vector` from its pooled output.
 
     Args:

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextModel
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from dsas_diffusion.files import atomic_folder
-from dsas_diffusion.orchard.pipeline import load_pipeline
-from dsas_diffusion.orchard.tokenizer import build_tokenizer
-from dsas_diffusion.orchard.training import text_encoder
-from dsas_diffusion.orchard.training.autoencoder import LATENT_CHANNELS, build_autoencoder, encode, train_decoder
-from dsas_diffusion.orchard.training.data import as_tensor, render_many
-from dsas_diffusion.orchard.training.loop import Trainer, checkpoints, training_folder
-from dsas_diffusion.orchard.world import SEEDS
+from ...files import atomic_folder
+from ..pipeline import load_pipeline
+from ..tokenizer import tokenizer_of_run
+from ..world import SEEDS
+from . import text_encoder
+from .autoencoder import LATENT_CHANNELS, build_autoencoder, encode, train_decoder
+from .data import as_tensor, render_many
+from .loop import Trainer, checkpoints, training_folder
 
 #: Share of captions replaced by the empty one, for classifier-free guidance.
 CAPTION_DROPOUT: Final = 0.1
@@ -54,8 +57,8 @@ def build_scheduler() -> DDIMScheduler:
 
 def train(
     out: str = "outputs/orchard/unet",
-    steps: int = 8000,
-    decoder_steps: int = 4000,
+    steps: int = 5600,
+    decoder_steps: int = 2700,
     text_steps: int = 2000,
     batch_size: int = 64,
     scenes: int = 100_000,
@@ -81,11 +84,11 @@ def train(
         InputError: If the folder holds another run, the device is missing, or there is nothing to resume.
     """
     folder = training_folder(out, device, resume)
-    committed = load_pipeline("unet") if resume and not checkpoints(folder) else None
+    committed = _committed(folder, resume)
     torch.manual_seed(0)
     start = SEEDS["generator-train"].start
     data = render_many(range(start, start + scenes), "scenes", folder / "cache")
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer_of_run(folder, committed.tokenizer if committed else None)
     if committed:
         encoder, vae = committed.text_encoder, committed.vae
     else:
@@ -102,11 +105,23 @@ def train(
     print(f"wrote {folder / 'pipeline'}")
 
 
+def _committed(folder: Path, resume: bool) -> StableDiffusionPipeline | None:
+    """The committed pipeline, where the run goes on from it; kept in the run's folder, for it may change meanwhile."""
+    kept = folder / "committed"
+    if kept.is_dir():
+        return load_pipeline(folder=kept)
+    if not resume or checkpoints(folder):
+        return None
+    pipe = load_pipeline()
+    save_pipeline(pipe, kept)
+    return pipe
+
+
 def train_unet(
     latents: torch.Tensor,
     ids: torch.Tensor,
     encoder: CLIPTextModel,
-    tokenizer,
+    tokenizer: CLIPTokenizer,
     folder: Path,
     *,
     steps: int,
@@ -164,16 +179,18 @@ def train_unet(
     return finished.eval()
 
 
-def assemble(vae: AutoencoderTiny, encoder: CLIPTextModel, tokenizer, unet: UNet2DConditionModel) -> StableDiffusionPipeline:
+def assemble(
+    vae: AutoencoderTiny, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
     """Put the parts into a standard pipeline."""
     return StableDiffusionPipeline(
-        vae=vae,
+        vae=vae,  # ty: ignore[invalid-argument-type] - annotated with AutoencoderKL, runs AutoencoderTiny as well
         text_encoder=encoder,
         tokenizer=tokenizer,
         unet=unet,
         scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
+        safety_checker=None,  # ty: ignore[invalid-argument-type]
+        feature_extractor=None,  # ty: ignore[invalid-argument-type]
         requires_safety_checker=False,
     )
 

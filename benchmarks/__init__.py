@@ -1,0 +1,1 @@
+"""Speed and strength, measured; nothing in the package depends on it."""

@@ -1,0 +1,42 @@
+"""The committed models reach their figures: on a small sample always, on the whole one in the full suite."""
+
+import pytest
+
+from dsas_diffusion import orchard
+from dsas_diffusion.orchard.measures import clip_figures, detector_figures, unet_figures
+from dsas_diffusion.orchard.weight_files import WEIGHTS
+
+MEGABYTE = 1_000_000
+
+
+def missed(figures):
+    return [(figure.name, figure.value, figure.asked) for figure in figures if not figure.met]
+
+
+def test_the_detector_on_a_few_scenes():
+    assert missed(detector_figures(orchard.load_detector(), 250)) == []
+
+
+def test_the_clip_on_a_few_scenes():
+    assert missed(clip_figures(orchard.load_clip(), 250)) == []
+
+
+def test_weights_stay_small():
+    files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
+    assert max(file.stat().st_size for file in files) <= 16 * MEGABYTE
+    assert sum(file.stat().st_size for file in files) <= 30 * MEGABYTE
+
+
+@pytest.mark.full
+def test_the_detector():
+    assert missed(detector_figures(orchard.load_detector(), 2000)) == []
+
+
+@pytest.mark.full
+def test_the_clip():
+    assert missed(clip_figures(orchard.load_clip(), 2000)) == []
+
+
+@pytest.mark.full
+def test_the_pipeline():
+    assert missed(unet_figures(orchard.load_pipeline("unet"), orchard.load_detector(), 100)) == []
