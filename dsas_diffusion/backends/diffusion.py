@@ -1,6 +1,6 @@
 """Runs prompts through a text-to-image pipeline: one seed a picture, batches, no trace left."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ def generate(
 
 
 @contextmanager
-def quiet(pipe: "StableDiffusionPipeline") -> Iterator[None]:
+def quiet(pipe: "StableDiffusionPipeline") -> Generator[None]:
     """Hide a pipeline's own progress bar for as long as the context lasts."""
     before = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**{**before, "disable": True})

@@ -1,6 +1,6 @@
 """Steerer: what to do at which site; attached to a pipeline, saved, loaded, shared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +58,7 @@ class Steerer:
     @contextmanager
     def attached(
         self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None
-    ) -> Iterator[Attachment]:
+    ) -> Generator[Attachment]:
         """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
 
         Args:

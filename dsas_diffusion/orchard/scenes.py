@@ -138,7 +138,7 @@ def sample_spec(rng: random.Random, objects: tuple[str, ...] = OBJECTS) -> Scene
         first = sample_object(rng, names[0])
         second = sample_object(rng, names[1]) if not twins else first
         chosen = arrange_pair(rng, first, second)
-    one_blurred = look == "blurry" and rng.random() < 0.35 and not (count == 2 and chosen[0].name == chosen[1].name)
+    one_blurred = look == "blurry" and rng.random() < 0.35 and not (count == 2 and chosen[0].name == chosen[-1].name)
     if one_blurred:
         which = rng.randrange(count)
         chosen = tuple(replace(spec, blurred=i == which) for i, spec in enumerate(chosen))

@@ -59,7 +59,8 @@ def train(
     vae = load_autoencoder(autoencoder)
     folder = training_folder(out, device, resume)
     committed = load_clip() if resume and not checkpoints(folder) else None
-    tokenizer = tokenizer_of_run(folder, committed.tokenizer.tokenizer if committed else None)
+    known = committed.tokenizer.tokenizer if committed else None
+    tokenizer = tokenizer_of_run(folder, known)  # ty: ignore[invalid-argument-type] - open_clip wraps any kind
     config = clip_config(len(tokenizer), tokenizer.eos_token_id)
     torch.manual_seed(0)
     model = (committed.model if committed else build_clip(config)).to(device)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,7 +173,7 @@ class Trainer:
         return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * max(0.0, falling))))
 
     @contextmanager
-    def averaged(self) -> Iterator[nn.Module]:
+    def averaged(self) -> Generator[nn.Module]:
         """Put the moving average into the model for as long as the context lasts."""
         now = [p.detach().clone() for p in self.trained]
         with torch.no_grad():
@@ -189,7 +189,7 @@ class Trainer:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def _interruptible() -> Generator[Callable[[], bool]]:
     """Let a step finish before Ctrl-C takes effect."""
     asked = False
 

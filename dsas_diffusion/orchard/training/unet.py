@@ -188,7 +188,7 @@ def assemble(
         text_encoder=encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=build_scheduler(),
+        scheduler=build_scheduler(),  # ty: ignore[invalid-argument-type] - annotated with an enumeration
         safety_checker=None,  # ty: ignore[invalid-argument-type]
         feature_extractor=None,  # ty: ignore[invalid-argument-type]
         requires_safety_checker=False,
