@@ -3,11 +3,12 @@
 import ast
 import difflib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import __version__
 from .errors import InputError
@@ -23,6 +24,8 @@ COMMANDS = {
     "orchard train clip": "orchard.training.clip:train",
     "orchard train unet": "orchard.training.unet:train",
 }
+
+_KINDS = {"float": "a finite number", "int": "a whole number", "str": "text", "bool": "true or false"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,11 +86,26 @@ def _parser(command: str, function: Callable[..., Any]) -> Any:
                 kwargs["action"] = ActionYesNo
             return super().add_argument(*args, **kwargs)
 
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise InputError(_in_one_paragraph(message, command)) from ex
+
     described = inspect.getdoc(function) or ""
     parser = Parser(prog=f"dsas {command}", description=described.partition("\nArgs:")[0].strip())
     parser.add_argument("--config", action="config", help="A YAML file with these options.")
     parser.add_function_arguments(function, as_group=False, as_positional=False)
     return parser
+
+
+def _in_one_paragraph(message: str, command: str) -> str:
+    """Say in one paragraph what jsonargparse says in many lines."""
+    see = f"`dsas {command} --help` describes the options."
+    key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"Given value: (.*)", message)
+    kinds = re.findall(r"Expected an? <class '(\w+)'>", message)
+    if not key or not value:
+        return f"{' '.join(message.split()).rstrip('.')}. {see}"
+    accepted = " or ".join(_KINDS.get(kind, kind) for kind in dict.fromkeys(kinds) if kind != "NoneType")
+    wanted = f"; accepted is {accepted}" if accepted else ""
+    return f"--{key[1]} is {value[1]!r}, which it can't be{wanted}. {see}"
 
 
 def _with_underscores(option: str) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("source", "control", "mixed")
 #: λ for each gate, chosen on tuning prompts by `python -m benchmarks.strength`.
-STRENGTHS: Final = {"calibrated": 4.0, "logistic": 4.0, "always": 3.0}
+STRENGTHS: Final = {"calibrated": 2.0, "logistic": 2.0, "always": 2.0}
 #: What `always` may choose from, on tuning prompts, to match the gate's removal there.
 RIVAL_GRID: Final = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 #: 20 steps where the pipeline's own default is 50: the demo is to take minutes on two cores. The guidance is the
@@ -277,7 +277,7 @@ def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -
 
 def table(report: dict[str, Any]) -> str:
     """The report's main figures for the terminal, vanilla steering beside the gate's."""
-    columns = {"": "<", f"{report['gate']} λ={report['strength']:g}": ".3g"}
+    columns = {"": "", f"{report['gate']} λ={report['strength']:g}": ".3g"}
     sides = [report]
     for name, figures in report["rivals"].items():
         columns[f"{name} λ={figures['strength']:g}"] = ".3g"

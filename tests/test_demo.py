@@ -44,8 +44,8 @@ def test_demo_twice_with_one_seed_gives_the_same_figures(tmp_path, capsys):
     ("options", "message"),
     [
         (["--concept", "melon"], "concept is 'melon'"),
-        (["--strength", "nan"], "strength must be a finite number"),
-        (["--strength", "inf"], "strength must be a finite number"),
+        (["--strength", "nan"], "--strength is 'nan', which it can't be; accepted is a finite number"),
+        (["--strength", ".inf"], "strength must be a finite number"),
         (["--out", "/dev/null/demo"], "/dev/null"),
     ],
 )

@@ -13,8 +13,9 @@ BEGIN, END = "<!-- tree: written by `make tree` -->", "<!-- end of tree -->"
 
 # Folders shown as one line: their insides are many files of one kind.
 FOLDED = {
-    "benchmarks/": "Speed and quality side by side with what people would use instead.",
-    "docs/": "The documentation's pages.",
+    "benchmarks/": "What steering costs, and which strength each gate needs.",
+    "docs/": "The README's pictures.",
+    "dsas_diffusion/orchard/weights/": "The trained models with their cards; `figures.json` by `dsas orchard check`.",
     "examples/": "Short scripts, each run by the tests.",
     "prompts/": "Prompt sets by concept, everyday English; `prompts/orchard/` in Orchard's grammar.",
     "tests/": "The tests; they mirror the package.",

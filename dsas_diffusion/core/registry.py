@@ -5,12 +5,12 @@ import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ..errors import InputError
 
 
-class Named(Protocol):
+class Named:
     """A class that can be chosen by name."""
 
     name: ClassVar[str]

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple, Self
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.registry import Registry
+from ..core.registry import Named, Registry
 
 
 class Samples(NamedTuple):
@@ -23,7 +23,7 @@ class Samples(NamedTuple):
     positions: Float[Tensor, "k channels"]
 
 
-class Gate(nn.Module, ABC):
+class Gate(Named, nn.Module, ABC):
     """A score h(t) in [0, 1] per position, learned from source against control activations.
 
     `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything
@@ -31,7 +31,6 @@ class Gate(nn.Module, ABC):
     nothing.
     """
 
-    name: ClassVar[str]
     #: What h is decided on, for tables and help.
     unit: ClassVar[str] = "position"
     #: Whether the site weight s (accuracy or threshold) applies; vanilla steering has none.

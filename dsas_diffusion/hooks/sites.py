@@ -12,9 +12,10 @@ from torch import nn
 from ..core.features import Layout
 from ..errors import InputError
 
-#: Preset → kinds of site. `auto` is where the text keeps naming the concept at every step.
+#: Preset → kinds of site. `auto` is where the text keeps naming the concept at every step. The blocks that hold the
+#: cross-attention need more strength for the same removal and touch control pictures more (`benchmarks.strength`).
 PRESETS: Final[dict[str, tuple[str, ...]]] = {
-    "auto": ("cross-attention", "block"),
+    "auto": ("cross-attention",),
     "cross-attention": ("cross-attention",),
     "blocks": ("block",),
 }

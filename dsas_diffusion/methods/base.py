@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.registry import Registry
+from ..core.registry import Named, Registry
 from ..errors import InputError
 
 
-class SteeringMethod(nn.Module, ABC):
+class SteeringMethod(Named, nn.Module, ABC):
     """A map T from an activation to its steered version, learned from source and target activations.
 
     `__init__` stores settings, `reset` gives shapes, `fit` learns and returns self, `forward` is pure. Everything
@@ -19,7 +19,6 @@ class SteeringMethod(nn.Module, ABC):
     forgets the first. The strength λ is no business of the map: λ blends T(t) with t afterwards (`core.steer`).
     """
 
-    name: ClassVar[str]
     #: What λ = 1 means, for tables and help.
     unit_strength: ClassVar[str]
     #: Whether `fit` reads target activations.
