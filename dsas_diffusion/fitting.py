@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from tqdm import tqdm
 
 from .backends.diffusion import generate
+from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
 from .gates.logistic import LogisticGate
@@ -81,8 +82,6 @@ def fit(
     _check_settings(concept, make_method(), weighting, tau)
     checked_strength(strength)
     recorded = _record(pipe, concept, chosen, seed, batch_size, generation, progress)
-    if progress:
-        print("", end="", flush=True)
     fitted = []
     for site in chosen:
         source, target, control = (recorded[group][site.path] for group in ("source", "target", "control"))
@@ -149,8 +148,6 @@ def cross_validated_accuracy(gate: Gate, source: Samples, control: Samples, fold
 
 
 def _maker(registry: Any, chosen: Any) -> Any:
-    from .core.registry import settings_of
-
     if isinstance(chosen, str):
         return registry[chosen]
     return lambda: type(chosen)(**settings_of(chosen))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import InputError
-from .scenes import ObjectSpec, SceneSpec, is_fruit, sample_spec
+from .scenes import ObjectSpec, SceneSpec, sample_spec
 from .world import FRUITS, GROUNDS, OBJECT_COLOURS, OBJECTS, check_name
 
 #: Other names of an object.
@@ -233,9 +233,7 @@ def _join(things: Sequence[ObjectSpec], phrases: Sequence[str], rng: random.Rand
 
 
 def _may_be_open(spec: SceneSpec) -> bool:
-    return (
-        bool(spec.objects) and all(is_fruit(name) for name in spec.names) and not any(o.blurred for o in spec.objects)
-    )
+    return bool(spec.objects) and set(spec.names) <= set(FRUITS) and not any(o.blurred for o in spec.objects)
 
 
 def _open_caption(spec: SceneSpec, start: str, end: str, rng: random.Random) -> Caption:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .shapes import MIRRORED, PALETTE, SHAPES, TURN, Colour, jitter, shade
-from .world import FRUITS, GROUNDS, IMAGE_SIZE, OBJECT_COLOURS, OBJECTS, PLACES
+from .world import GROUNDS, IMAGE_SIZE, OBJECT_COLOURS, OBJECTS, PLACES
 
 SUPERSAMPLING: Final = 4
 #: Standard deviation of the Gaussian blur of the blurry look, in pixels of the finished picture.
@@ -277,8 +277,3 @@ def _placement(thing: ObjectSpec, count: int, rng: random.Random) -> tuple[float
             x, y = 32 + rng.uniform(-7, 7), (17 if thing.place == "top" else 47) + rng.uniform(-1, 1)
     margin = 0.96 * radius
     return min(max(x, margin), IMAGE_SIZE - margin), min(max(y, margin), IMAGE_SIZE - margin), radius
-
-
-def is_fruit(name: str) -> bool:
-    """Whether the open phrases (``a fruit``) may mean this object."""
-    return name in FRUITS

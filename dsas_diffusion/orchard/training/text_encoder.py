@@ -90,7 +90,6 @@ def train_text_encoder(
 
     trainer.run(loss, batch_size, "text encoder")
     with trainer.averaged():
-        encoder.load_state_dict({k: v.clone() for k, v in encoder.state_dict().items()})
         finished = build_text_encoder(tokenizer)
         finished.load_state_dict(encoder.state_dict())
     return finished.eval()
