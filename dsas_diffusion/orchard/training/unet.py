@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -16,14 +17,17 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from ...files import atomic_folder
 from ..pipeline import load_pipeline
 from ..tokenizer import tokenizer_of_run
-from ..world import SEEDS
+from ..world import LOOKS, SEEDS
 from . import text_encoder
 from .autoencoder import LATENT_CHANNELS, build_autoencoder, encode, train_decoder
-from .data import as_tensor, render_many
+from .data import SceneBatch, as_tensor, render_many
 from .loop import Trainer, checkpoints, training_folder
 
 #: Share of captions replaced by the empty one, for classifier-free guidance.
 CAPTION_DROPOUT: Final = 0.1
+#: How much oftener than their share pairs and sketches are trained on, since they are learned last.
+PAIR_WEIGHT: Final = 2.0
+SKETCH_WEIGHT: Final = 1.5
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -64,6 +68,7 @@ def train(
     scenes: int = 100_000,
     learning_rate: float = 2e-3,
     device: str = "cpu",
+    fast: bool = False,
     resume: bool = False,
 ) -> None:
     """Train the U-Net pipeline from nothing.
@@ -77,6 +82,8 @@ def train(
         scenes: How many scenes to draw and train on.
         learning_rate: Highest learning rate of the U-Net.
         device: Where to train, ``cpu`` or ``cuda``.
+        fast: Compile the U-Net and multiply in bfloat16: two minutes to begin with, then a fifth faster on a CPU that
+            has bfloat16 units, and more on a GPU.
         resume: Go on from the checkpoints in the folder; where there are none, from the committed weights, whose text
             encoder and autoencoder stay as they are.
 
@@ -99,10 +106,17 @@ def train(
     latents = torch.cat([encode(vae, as_tensor(data.images[i : i + 1000])).half() for i in range(0, scenes, 1000)])
     torch.manual_seed(2)
     unet = train_unet(latents, text_encoder.tokenize(tokenizer, data.captions), encoder, tokenizer, folder / "unet",
-                      steps=steps, batch_size=batch_size, learning_rate=learning_rate, device=device,
+                      steps=steps, batch_size=batch_size, learning_rate=learning_rate, device=device, fast=fast,
+                      row_weights=weights_of_rows(data),
                       weights=committed.unet.state_dict() if committed else None)  # fmt: skip
     save_pipeline(assemble(vae, encoder, tokenizer, unet), folder / "pipeline")
     print(f"wrote {folder / 'pipeline'}")
+
+
+def weights_of_rows(data: SceneBatch) -> torch.Tensor:
+    """How often each scene is trained on."""
+    pairs, sketches = data.labels.sum(1) == 2, data.looks == LOOKS.index("sketch")
+    return torch.from_numpy(np.where(pairs, PAIR_WEIGHT, 1.0) * np.where(sketches, SKETCH_WEIGHT, 1.0))
 
 
 def _committed(folder: Path, resume: bool) -> StableDiffusionPipeline | None:
@@ -128,6 +142,8 @@ def train_unet(
     batch_size: int,
     learning_rate: float,
     device: str,
+    fast: bool = False,
+    row_weights: torch.Tensor | None = None,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> UNet2DConditionModel:
     """Train the denoiser on stored latents, the text encoder frozen.
@@ -142,6 +158,8 @@ def train_unet(
         batch_size: Scenes a step.
         learning_rate: Highest learning rate.
         device: ``cpu`` or ``cuda``.
+        fast: Compile, and multiply in bfloat16.
+        row_weights: (n,) how often each scene is drawn, in any unit; ``None`` for all alike.
         weights: The denoiser's weights to begin with; ``None`` for random ones.
 
     Returns:
@@ -156,9 +174,13 @@ def train_unet(
     signal = build_scheduler().alphas_cumprod.to(device)
     trainer = Trainer(unet, folder, steps, learning_rate)
     trainer.resume()
+    denoiser = torch.compile(unet) if fast else unet
+    chances = torch.ones(len(latents)) if row_weights is None else row_weights
+    upper = chances.double().cumsum(0) / chances.double().sum()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(0, len(latents), (batch_size,), generator=generator)
+        drawn = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+        rows = torch.searchsorted(upper, drawn, right=True).clamp(max=len(latents) - 1)
         dropped = torch.rand(batch_size, generator=generator) < CAPTION_DROPOUT
         spread = (torch.arange(batch_size) + torch.rand(batch_size, generator=generator)) / batch_size
         timesteps = (spread * len(signal)).long().clamp(max=len(signal) - 1).to(device)
@@ -168,8 +190,9 @@ def train_unet(
             states = encoder(input_ids=torch.where(dropped[:, None], blank, ids[rows]).to(device)).last_hidden_state
         a, b = signal[timesteps].sqrt().view(-1, 1, 1, 1), (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
         noisy = (a * clean + b * noise).contiguous(memory_format=torch.channels_last)
-        predicted = unet(noisy, timesteps, states, return_dict=False)[0]
-        return (predicted - (a * noise - b * clean)).square().mean()
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast):
+            predicted = denoiser(noisy, timesteps, states, return_dict=False)[0]
+        return (predicted.float() - (a * noise - b * clean)).square().mean()
 
     trainer.run(loss, batch_size, "unet")
     with trainer.averaged():
@@ -199,8 +222,10 @@ def save_pipeline(pipe: StableDiffusionPipeline, folder: Path) -> None:
     """Write the pipeline's folder whole, in half precision."""
     with atomic_folder(folder, overwrite=True) as partial:
         pipe.to(dtype=torch.float16).save_pretrained(partial)
-        # AutoencoderTiny writes this entry itself, and warns of it as unknown whenever it is loaded.
+        # AutoencoderTiny writes the first entry itself, and warns of it as unknown whenever it is loaded; the second is
+        # the folder on this machine that it came from.
+        unwanted = ("block_out_channels", "_name_or_path")
         config = partial / "vae" / "config.json"
-        known = {key: value for key, value in json.loads(config.read_text()).items() if key != "block_out_channels"}
+        known = {key: value for key, value in json.loads(config.read_text()).items() if key not in unwanted}
         config.write_text(json.dumps(known, indent=2) + "\n")
     pipe.to(dtype=torch.float32)
