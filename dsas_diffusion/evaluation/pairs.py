@@ -11,11 +11,10 @@ from tqdm import tqdm
 from ..errors import InputError
 from ..prompts import Prompt
 from .clip import ClipJudge, ClipScore, ZeroShotRate, zero_shot
-from .images import Images, Pair, as_tensor, read_batches
+from .images import Images, Pair, read_batches
+from .paired import Paired
 from .presence import Detector, ObjectsShown, PresenceRate
-from .psnr import MedianPsnr
 from .report import format_table
-from .twins import NoInventedObject, ObjectsKept, Removal
 
 
 @dataclass
@@ -59,39 +58,6 @@ class _Side:
         }
 
 
-@dataclass
-class _Paired:
-    """The measures that need both of a pair."""
-
-    psnr: MedianPsnr = field(default_factory=MedianPsnr)
-    clean: NoInventedObject = field(default_factory=NoInventedObject)
-    kept: ObjectsKept | None = None
-    removal: Removal | None = None
-
-    def detect(
-        self,
-        unsteered: Mapping[str, torch.Tensor],
-        steered: Mapping[str, torch.Tensor],
-        labels: Sequence[Sequence[str]],
-        concept: str | None,
-    ) -> None:
-        """Compare one batch of twins."""
-        self.clean.update(labels, unsteered, steered)
-        self.kept = self.kept or ObjectsKept((concept,) if concept else ())
-        self.kept.update(labels, unsteered, steered)
-        if concept is not None:
-            self.removal = self.removal or Removal(concept)
-            self.removal.update(unsteered, steered)
-
-    def figures(self) -> dict[str, Any]:
-        return {
-            "psnr_median": self.psnr.compute(),
-            "removal": self.removal.compute() if self.removal else None,
-            "objects_kept": self.kept.compute() if self.kept else None,
-            "no_invented_object": self.clean.compute(),
-        }
-
-
 def evaluate_pairs(
     pairs: Sequence[Pair],
     clip: ClipJudge | None = None,
@@ -114,9 +80,8 @@ def evaluate_pairs(
     Returns:
         `"pictures"`, their number; `"images"` and `"twins"`, the figures of either side: `clip_prompt` and
         `clip_concept` (mean CLIP scores, 0 to 100), `clip_concept_rate`, `concept_rate`, `objects_shown` (shares),
-        `labels` (label → share of the pictures asked to show it that do); `"paired"`: `psnr_median` (dB), `removal`,
-        `objects_kept` (the concept left out), `no_invented_object` (shares); `"concept_object"` and
-        `"unknown_labels"`. What was not measured is NaN or `None`.
+        `labels` (label → share of the pictures asked to show it that do); `"paired"`: what `Paired.figures` gives;
+        `"concept_object"` and `"unknown_labels"`. What was not measured is NaN or `None`.
 
     Raises:
         InputError: If a picture can't be read, its twin has another size, or alternatives stand without
@@ -126,7 +91,7 @@ def evaluate_pairs(
         raise InputError("There are alternatives, but no concept to set them against. Give the concept's text too.")
     twins = any(pair.twin for pair in pairs)
     choice = clip.text_features([concept, *alternatives]) if clip is not None and concept is not None else None
-    here, there, paired = _Side(), _Side(), _Paired()
+    here, there, paired = _Side(), _Side(), Paired()
     thing: str | None = None
     unknown: set[str] = set()
     with tqdm(total=len(pairs), unit="picture", disable=None, leave=False) as bar:
@@ -137,16 +102,16 @@ def evaluate_pairs(
                 for side, pictures in sides:
                     side.read(pictures, texts, clip, choice)
             if detector is not None:
-                found = [detector(pictures).probabilities for _, pictures in sides]
-                thing = object_of(concept, found[0])
-                labels, missed = _known_labels(batch.prompts, found[0])
+                found = [detector(pictures) for _, pictures in sides]
+                thing = object_of(concept, found[0].probabilities)
+                labels, missed = _known_labels(batch.prompts, found[0].probabilities)
                 unknown |= missed
-                for (side, _), probabilities in zip(sides, found, strict=True):
-                    side.detect(probabilities, labels, thing)
+                for (side, _), detection in zip(sides, found, strict=True):
+                    side.detect(detection.probabilities, labels, thing)
                 if batch.twins:
-                    paired.detect(found[1], found[0], labels, thing)
-            for image, twin in zip(batch.images, batch.twins, strict=bool(batch.twins)):
-                paired.psnr.update(as_tensor([image]), as_tensor([twin]))
+                    paired.detect(batch.images, batch.twins, found[0], found[1], labels, thing)
+            if batch.twins:
+                paired.compare(batch.images, batch.twins)
             bar.update(len(batch.images))
     return {
         "pictures": len(pairs),
@@ -201,6 +166,10 @@ def figures_table(figures: Mapping[str, Any]) -> str:
         (f"{kept}, of those the twins show", _written(pair.get("objects_kept"), ".1%")),
         ("without an invented object", _written(pair.get("no_invented_object"), ".1%")),
         ("median PSNR to the twin, dB", _written(pair.get("psnr_median"), ".1f")),
+        ("mean SSIM to the twin", _written(pair.get("ssim_mean"), ".3f")),
+        ("change off the concept's region, of 1", _written(pair.get("change_outside"), ".4f")),
+        ("sharpness on the concept, of the twin's", _written(pair.get("sharpness_inside"), ".3f")),
+        ("sharpness elsewhere, of the twin's", _written(pair.get("sharpness_outside"), ".3f")),
     ]
     measured = [(*row, "")[: len(sides) + 1] for row in rows if set(row[1:]) != {""}]
     headers = {f"{figures['pictures']} pictures": "", "images": ">", **({"twins": ">"} if len(sides) > 1 else {})}

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import InputError
 from .base import Measure
+from .pixels import check_twins
 
 
 def psnr(images: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
@@ -23,14 +23,7 @@ def psnr(images: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
     Raises:
         InputError: If shapes differ, values are not finite, or lie outside [0, 1].
     """
-    if images.shape != twins.shape or images.ndim != 4:
-        raise InputError(
-            f"images and twins have the shapes {tuple(images.shape)} and {tuple(twins.shape)}; PSNR compares two "
-            "tensors of one shape (n, channels, height, width). Resize neither: generate both at the same size."
-        )
-    for name, values in (("images", images), ("twins", twins)):
-        if not values.is_floating_point() or not bool(((values >= 0) & (values <= 1)).all()):
-            raise InputError(f"{name} must be floats in [0, 1]. Divide 8-bit values by 255, clamp a decoder's output.")
+    check_twins(images, twins)
     error = (images.double() - twins.double()).square().flatten(1).mean(dim=1)
     return -10 * torch.log10(error)
 

@@ -1,0 +1,92 @@
+"""Bootstrap intervals against all resamples of a small set, SciPy, and coverage."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dsas_diffusion.errors import InputError
+from dsas_diffusion.evaluation import bootstrap as module
+from dsas_diffusion.evaluation.bootstrap import Interval, bootstrap_interval, paired_bootstrap
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_against_all_resamples(level):
+    values = [0.0, 1.0, 10.0]
+    means = [np.mean(draw) for draw in itertools.product(values, repeat=3)]  # 27, equally likely
+    tails = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    found = bootstrap_interval(values, level)
+    assert (found.low, found.high) == pytest.approx(tuple(tails))
+    assert (found.mean, found.count) == (pytest.approx(11 / 3), 3)
+
+
+def test_against_scipy():
+    values = np.random.default_rng(1).exponential(size=60)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=2).confidence_interval
+    found = bootstrap_interval(values)
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+
+
+def test_coverage():
+    draws = np.random.default_rng(3).normal(0.5, 1, (300, 40))
+    intervals = [bootstrap_interval(row, resamples=400, seed=i) for i, row in enumerate(draws)]
+    covered = np.mean([found.low <= 0.5 <= found.high for found in intervals])
+    assert 0.89 <= covered <= 0.98
+
+
+def test_pairs_stay_together():
+    noise = np.random.default_rng(4)
+    others = noise.normal(0, 100, 50)
+    values = others + noise.normal(1, 0.1, 50)
+    found = paired_bootstrap(values, others)
+    assert 0.9 < found.low < found.mean < found.high < 1.1  # apart, the two means are uncertain by about 14
+    assert found.mean == pytest.approx(np.mean(values - others))
+    turned = paired_bootstrap(others, values)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_constant_difference():
+    others = np.arange(6.0)
+    assert paired_bootstrap(others + 0.5, others) == Interval(0.5, 0.5, 0.5, 6)
+
+
+def test_prompts_without_a_value_are_left_out_of_both():
+    found = paired_bootstrap([1, NAN, 3, 4, NAN, 6], [0, 5, NAN, 2, NAN, 3])
+    assert found == paired_bootstrap([1, 4, 6], [0, 2, 3])
+    assert (found.mean, found.count) == (2, 3)
+    assert bootstrap_interval([1, NAN, 3]) == bootstrap_interval([1, 3])
+
+
+def test_seeds_and_the_global_state():
+    values = np.random.default_rng(5).random(30)
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=np.random.default_rng(1))
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_parts_of_the_resamples_are_put_together(monkeypatch):
+    values = np.random.default_rng(6).random(30)
+    whole = bootstrap_interval(values, resamples=1001)
+    monkeypatch.setattr(module, "DRAWS", 90)  # three resamples at a time
+    assert bootstrap_interval(values, resamples=1001) == whole
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="0 prompts have a value that is not NaN; an interval over prompts needs 2"):
+        bootstrap_interval([])
+    with pytest.raises(InputError, match="1 prompts have a value"):
+        paired_bootstrap([1, 2, NAN], [NAN, 3, 4])
+    with pytest.raises(InputError, match="values has 3 entries and others 2"):
+        paired_bootstrap([1, 2, 3], [1, 2])
+    with pytest.raises(InputError, match="others holds an infinite value, for prompt 1"):
+        paired_bootstrap([1, 2], [1, np.inf])
+    with pytest.raises(InputError, match=r"values has the shape \(1, 2\)"):
+        bootstrap_interval([[1, 2]])
+    for settings in ({"level": 1.0}, {"level": 95}, {"resamples": 0}):
+        with pytest.raises(InputError, match="a level between 0 and 1"):
+            bootstrap_interval([1, 2], **settings)
