@@ -15,12 +15,14 @@ class Samples(NamedTuple):
     Args:
         pooled: (n, channels), one vector per sample, averaged over its positions.
         prompts: (n,) integer index of the prompt that each sample came from.
-        positions: (k, channels), some positions of these samples, drawn at random.
+        positions: (n · k, channels), k positions of each sample, drawn at random; the samples' order.
+        inside: (n · k,) share of each of those positions that the concept covers, in [0, 1]; `None` where nobody knows.
     """
 
     pooled: Float[Tensor, "n channels"]
     prompts: Tensor
-    positions: Float[Tensor, "k channels"]
+    positions: Float[Tensor, "m channels"]
+    inside: Float[Tensor, "m"] | None = None
 
 
 class Gate(Named, nn.Module, ABC):
@@ -35,13 +37,18 @@ class Gate(Named, nn.Module, ABC):
     unit: ClassVar[str] = "position"
     #: Whether the site weight s (accuracy or threshold) applies; vanilla steering has none.
     weighted: ClassVar[bool] = True
+    #: What h is joined from; each factor may be read at a site of its own. Of two, the first is learned from what is
+    #: pooled, the second from single positions.
+    factors: ClassVar[tuple[str, ...]] = ("score",)
+    #: Whether the gate learns *where* on single positions, so that `fit` needs `Samples.inside` of the source.
+    sees_places: ClassVar[bool] = False
 
     @abstractmethod
     def reset(self, channels: int) -> Self:
         """Forget what was learned and take the shape of a site.
 
         Args:
-            channels: Channels of the site.
+            channels: Channels of the site; a gate of several factors takes a number for each.
         """
 
     @abstractmethod
@@ -66,6 +73,33 @@ class Gate(Named, nn.Module, ABC):
         Returns:
             Scores in [0, 1], float32.
         """
+
+    def factor(
+        self, name: str, activation: Float[Tensor, "batch positions channels"]
+    ) -> Float[Tensor, "batch positions"]:
+        """Give one factor of h.
+
+        Args:
+            name: One of `factors`.
+            activation: t where the factor is read.
+        """
+        return self(activation)
+
+    def joined(self, *factors: Float[Tensor, "batch positions"]) -> Float[Tensor, "batch positions"]:
+        """Give h at the steered site.
+
+        Args:
+            factors: Every factor, brought to the steered site's grid, in the order of `factors`.
+        """
+        return factors[0]
+
+    def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
+        """Give h at the recorded positions; overridden by gates that look at the whole picture.
+
+        Args:
+            samples: What a site recorded.
+        """
+        return self(samples.positions[:, None])[:, 0]
 
 
 REGISTERED = Gate

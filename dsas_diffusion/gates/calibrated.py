@@ -56,7 +56,7 @@ class CalibratedGate(LogisticGate):
             scores[:, None] / scale, np.repeat([1, 0], [len(shown), len(other)])
         )
         slope = max(float(platt.coef_[0, 0]) / scale, 0.0)
-        bias = _lowered(other.double() * slope, float(platt.intercept_[0]), self.control_mean, self.dead_zone)
+        bias = lowered(other.double() * slope, float(platt.intercept_[0]), self.control_mean, self.dead_zone)
         self.register_buffer("weight", self.weight * slope)
         self.register_buffer("bias", self.bias * slope + bias)
         return self
@@ -66,11 +66,19 @@ class CalibratedGate(LogisticGate):
         return torch.nn.functional.threshold(super().forward(activation), self.dead_zone, 0.0)
 
 
-def _lowered(scores: Tensor, bias: float, control_mean: float, dead_zone: float) -> float:
-    """The largest bias, at most the one given, whose mean score over control positions is small enough."""
+def lowered(logits: Tensor, bias: float, control_mean: float, dead_zone: float, factor: Tensor | float = 1.0) -> float:
+    """Find the largest bias, at most the one given, whose mean score over control positions is small enough.
+
+    Args:
+        logits: Scores of control positions before bias and sigmoid.
+        bias: Where to begin.
+        control_mean: The largest mean of h.
+        dead_zone: h below it counts as 0.
+        factor: What each score is multiplied by before the dead zone.
+    """
 
     def mean(candidate: float) -> float:
-        return torch.nn.functional.threshold((scores + candidate).sigmoid(), dead_zone, 0.0).mean().item()
+        return torch.nn.functional.threshold(factor * (logits + candidate).sigmoid(), dead_zone, 0.0).mean().item()
 
     if mean(bias) <= control_mean:
         return bias

@@ -13,6 +13,45 @@ from torch import Tensor
 from .base import Gate, Samples
 
 
+def classifier(samples: int, channels: int, components: int = 5, balanced: bool = False) -> Pipeline:
+    """Make an unfitted PCA with a logistic regression on its scores.
+
+    Args:
+        samples: How many samples it will see at least.
+        channels: Channels of the site.
+        components: Principal components, at most the number of channels and of samples.
+        balanced: Whether both classes weigh the same, however many samples they have.
+    """
+    return make_pipeline(
+        PCA(min(components, channels, samples - 1), svd_solver="full"),
+        LogisticRegression(max_iter=1000, class_weight="balanced" if balanced else None),
+    )
+
+
+def folded_classifier(
+    shown: Float[Tensor, "n channels"], other: Float[Tensor, "m channels"], components: int, balanced: bool = False
+) -> tuple[Float[Tensor, "channels"], Float[Tensor, ""]]:
+    """Learn to tell two sets of activations apart, and fold PCA and regression into one vector and one bias.
+
+    w = Pᵀθ,  c = b − w · μ
+
+    Args:
+        shown: Activations with the concept (label 1).
+        other: Activations without it (label 0).
+        components: Principal components.
+        balanced: As for :func:`classifier`.
+
+    Returns:
+        w and c, float32.
+    """
+    X = torch.cat([shown, other]).double().numpy()
+    y = np.repeat([1, 0], [len(shown), len(other)])
+    pca, regression = classifier(*X.shape, components, balanced).fit(X, y)[:]
+    weight = pca.components_.T @ regression.coef_[0]
+    bias = float(regression.intercept_[0] - weight @ pca.mean_)
+    return torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+
+
 class LogisticGate(Gate):
     """h(t) = σ(w · t + c),  w = Pᵀθ,  c = b − θ · Pμ.
 
@@ -43,17 +82,6 @@ class LogisticGate(Gate):
         self.register_buffer("bias", torch.tensor(-torch.inf))
         return self
 
-    def classifier(self, samples: int, channels: int) -> Pipeline:
-        """Make the unfitted scikit-learn pipeline that the gate folds.
-
-        Args:
-            samples: How many samples it will see at least.
-            channels: Channels of the site.
-        """
-        return make_pipeline(
-            PCA(min(self.components, channels, samples - 1), svd_solver="full"), LogisticRegression(max_iter=1000)
-        )
-
     def fit(self, source: Samples, control: Samples) -> Self:
         """Learn from pooled activations.
 
@@ -61,14 +89,9 @@ class LogisticGate(Gate):
             source: Samples that show the concept.
             control: Samples that don't.
         """
-        X = torch.cat([source.pooled, control.pooled]).double().numpy()
-        y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
-        pca, regression = self.classifier(*X.shape).fit(X, y)[:]
-        weight = pca.components_.T @ regression.coef_[0]
-        self.register_buffer("weight", torch.tensor(weight, dtype=torch.float32))
-        self.register_buffer(
-            "bias", torch.tensor(float(regression.intercept_[0] - weight @ pca.mean_), dtype=torch.float32)
-        )
+        weight, bias = folded_classifier(source.pooled, control.pooled, self.components)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
         return self
 
     def logits(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "..."]:

@@ -62,11 +62,16 @@ METHODS: Registry[SteeringMethod] = Registry("dsas_diffusion.methods", "steering
 
 
 def finite(name: str, values: Tensor) -> Tensor:
-    """Return `values` in float32, or raise if one is not a number.
+    """Return `values` in float32, or raise if there are none or one is not a number.
 
     Raises:
-        InputError: If a value is NaN or infinite.
+        InputError: If there is no value, or one is NaN or infinite.
     """
+    if not len(values):
+        raise InputError(
+            f"There are no {name} activations to learn a map from: no recorded position of this site lies inside the "
+            "concept's region. Use map_from='pooled', more positions, or sites on a finer grid."
+        )
     if not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).any(dim=-1).sum())
         raise InputError(

@@ -12,6 +12,7 @@ from dsas_diffusion.errors import InputError
 from dsas_diffusion.gates.base import GATES, Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.gates.patch import PatchGate
 
 
 def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
@@ -19,7 +20,9 @@ def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
     generator = torch.Generator().manual_seed(seed)
     pooled = torch.randn(60, 8, generator=generator) * torch.linspace(0.2, 2, 8) + shift
     noise = torch.randn(240, 8, generator=generator) * spread
-    return Samples(pooled, torch.arange(60) % 12, pooled.repeat_interleave(4, 0) + noise)
+    inside = (torch.arange(240) % 4 == 0).float()
+    positions = pooled.repeat_interleave(4, 0) + noise + shift * inside[:, None]
+    return Samples(pooled, torch.arange(60) % 12, positions, inside)
 
 
 @pytest.fixture
@@ -106,3 +109,44 @@ def test_always_is_open_everywhere_and_without_site_weight(source, control):
     gate = GATES["always"]().reset(8).fit(source, control)
     assert not gate.weighted
     assert torch.equal(gate(source.positions[None]), torch.ones(1, 240))
+
+
+def test_image_mean_is_the_papers_gate_on_the_mean(source, control):
+    gate = GATES["image_mean"](dead_zone=0.0).reset(8).fit(source, control)
+    pictures = torch.randn(5, 7, 8, generator=torch.Generator().manual_seed(3))
+    expected = LogisticGate().reset(8).fit(source, control)(pictures.mean(1, keepdim=True))
+    assert torch.allclose(gate(pictures), expected.expand(5, 7))
+
+
+def test_patch_gate_is_whether_times_where(source, control):
+    gate = PatchGate(dead_zone=0.0, control_mean=0.9).reset(8).fit(source, control)
+    shown = source.inside >= 0.5
+    X = torch.cat([source.positions[shown], source.positions[~shown], control.positions]).double().numpy()
+    y = np.repeat([1, 0], [int(shown.sum()), len(X) - int(shown.sum())])
+    where = make_pipeline(PCA(8), LogisticRegression(class_weight="balanced", max_iter=1000)).fit(X, y)
+    pictures = torch.randn(5, 7, 8, generator=torch.Generator().manual_seed(3))
+    expected = where.predict_proba(pictures.double().reshape(35, 8).numpy())[:, 1].reshape(5, 7)
+    whether = LogisticGate().reset(8).fit(source, control)(pictures.mean(1, keepdim=True))
+    assert np.abs(gate(pictures).numpy() - whether.numpy() * expected).max() < 1e-5
+
+
+def test_patch_gate_sees_places_and_spares_control(source, control):
+    gate = PatchGate().reset(8).fit(source, control)
+    scores = gate.on_samples(source)
+    assert scores[source.inside == 1].mean() > scores[source.inside == 0].mean() + 0.1
+    assert gate.on_samples(control).mean() <= 0.02 + 1e-6
+
+
+def test_patch_gate_must_know_places(source, control):
+    with pytest.raises(InputError, match="needs to know where the concept is"):
+        PatchGate().reset(8).fit(source._replace(inside=None), control)
+    with pytest.raises(InputError, match="0 lie inside"):
+        PatchGate().reset(8).fit(source._replace(inside=torch.zeros(240)), control)
+
+
+@pytest.mark.parametrize("name", ["image_mean", "patch", "calibrated"])
+def test_scores_of_recorded_samples_are_those_of_the_pictures(name, source, control):
+    gate = GATES[name]().reset(8).fit(source, control)
+    pictures = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(5))
+    samples = Samples(pictures.mean(1), torch.arange(6), pictures.flatten(0, 1))
+    assert torch.allclose(gate.on_samples(samples), gate(pictures).flatten(), atol=1e-6)
