@@ -66,10 +66,10 @@ def tiny_pipeline(seed: int = 0, width: int = 32) -> StableDiffusionPipeline:
 
 def tiny_concept() -> PromptSet:
     """Prompts whose source and control share few letters, so that even random weights tell them apart."""
-    source = tuple(Prompt(f"zzz zuzu {letter}", ("zzz",)) for letter in "zuzxvy")
-    target = tuple(Prompt(f"aaa zuzu {letter}") for letter in "zuzxvy"[:2] + "wqk" + "j")
+    source = tuple(Prompt(f"zzz zuzu {letter}", ("zzz",)) for letter in "zuxvy")
+    target = tuple(Prompt(f"aaa zuzu {letter}") for letter in "zuwqk")
     control = tuple(Prompt(f"eee oror {letter} b") for letter in "abcdef")
-    return PromptSet("tiny", tuple(dict.fromkeys(source)), target, control, Concept("zzz", "a photo of zzz"))
+    return PromptSet("tiny", source, target, control, Concept("zzz", "a photo of zzz"), twins=True)
 
 
 def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **settings: object) -> torch.Tensor:

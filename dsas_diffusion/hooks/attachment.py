@@ -1,20 +1,24 @@
-"""One steerer inside one running model: the hooks, and the state that they share."""
+"""One steerer inside one running pipeline: the hooks, and the state that they share."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.features import from_positions, to_positions
+from ..core.features import from_positions, grid_of, on_grid, to_positions
 from ..core.steer import steer
 from ..errors import InputError
 from ..gates.base import Gate
 from ..methods.base import SteeringMethod
-from .guidance import conditional_rows, denoiser_of
+from .gate_record import GateRecord
+from .guidance import Half, checked_half, denoiser_of, is_compiled, progress_of, rows_of, sampling_of
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -32,14 +36,17 @@ class SteeredSite:
         gate: When and where to steer.
         method: How to steer.
         weight: The site weight s in [0, 1].
-        accuracy: Cross-validated accuracy of the gate's classifier, in [0, 1].
+        measured: What the fit measured, each in [0, 1]: `accuracy` and `auroc` of the gate's classifier on prompts that
+            it has not seen, `gate_on_source` and `gate_on_control` (mean h over recorded positions).
+        reads: Where the gate's factors are read, of those that are read elsewhere.
     """
 
     site: Site
     gate: Gate
     method: SteeringMethod
     weight: float
-    accuracy: float
+    measured: dict[str, float]
+    reads: dict[str, Site] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.eval()
@@ -53,53 +60,174 @@ class Attachment:
         pipe: The pipeline. Attach before `torch.compile`, `enable_cache` or CPU offload.
         sites: What to do where.
         strength: λ, one number or one per prompt of the batch.
+        start: Share of the denoising steps after which steering begins, in [0, 1).
+        end: Share of the denoising steps after which it ends, in (0, 1].
+        half: Which half of the rows to steer where there is guidance.
+        record_gates: Keep what the gates say, for `gate_maps` and `concept_map`.
+        fitted: Sampling settings of the fit; drawing with others warns once.
 
     Raises:
-        InputError: If λ is not finite, or this denoiser is steered already.
+        InputError: If λ is not finite, the window is empty, `half` is unknown, this denoiser is steered already, or
+            gates are to be recorded from a compiled model.
     """
 
     def __init__(
-        self, pipe: "StableDiffusionPipeline", sites: Sequence[SteeredSite], strength: float | Sequence[float]
+        self,
+        pipe: "StableDiffusionPipeline",
+        sites: Sequence[SteeredSite],
+        strength: float | Sequence[float],
+        *,
+        start: float = 0.0,
+        end: float = 1.0,
+        half: Half = "conditional",
+        record_gates: bool = False,
+        fitted: Mapping[str, Any] | None = None,
     ) -> None:
         self.pipe = pipe
         self.strength = checked_strength(strength)
+        self.half = checked_half(half)
+        self.start, self.end = _checked_window(start, end)
         self._denoiser = denoiser_of(pipe)
-        self._rows = torch.zeros(0)
+        self._fitted = dict(fitted or {})
+        self._weights = torch.zeros(0)
+        self._latent = (0, 0)
+        self._schedule: Tensor | None = None
+        self._read: dict[tuple[str, str], Tensor] = {}
+        self._record = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
         self._paths: list[str] = []
         if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
             raise InputError(
                 f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another."
             )
+        if record_gates and is_compiled(pipe):
+            raise InputError("Gates can't be recorded from a compiled model. Leave record_gates out, or don't compile.")
+        sites = _copied(sites)
         self._root = self._denoiser.register_forward_pre_hook(self._begin_call, with_kwargs=True)
         try:
-            for steered in sites:
-                module = self._denoiser.get_submodule(steered.site.path)
-                HookRegistry.check_if_exists_or_initialize(module).register_hook(_SiteHook(steered, self), HOOK_NAME)
-                self._paths.append(steered.site.path)
+            self._register(sites)
         except BaseException:
             self.detach()
             raise
 
-    @property
-    def rows(self) -> Tensor:
-        """λ of each row of the running denoiser call: 0 on unconditional rows."""
-        return self._rows
+    def _register(self, sites: Sequence[SteeredSite]) -> None:
+        steered = {s.site.path: s for s in sites}
+        places = {site.path: site for s in sites for site in (s.site, *s.reads.values())}
+        for path, site in places.items():
+            readers = [(s, factor) for s in sites for factor, read in s.reads.items() if read == site]
+            hook = _SiteHook(site, steered.get(path), readers, self)
+            module = self._denoiser.get_submodule(path)
+            HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
+            self._paths.append(path)
+
+    def gate_maps(self) -> dict[str, Float[Tensor, "steps batch h w"]]:
+        """Give what the gates said, by site: h in [0, 1] of each step and picture, on the site's own grid.
+
+        Raises:
+            InputError: If nothing was recorded.
+        """
+        return self._recorded().maps()
+
+    def concept_map(self, height: int, width: int) -> Float[Tensor, "batch h w"]:
+        """Average h over sites and steps, brought to a size: where the gates are open, whatever λ and the window.
+
+        Args:
+            height: Height of the result.
+            width: Width of the result.
+
+        Raises:
+            InputError: If nothing was recorded.
+        """
+        return self._recorded().concept_map(height, width)
+
+    def _recorded(self) -> GateRecord:
+        if self._record is None:
+            raise InputError("Gates were not recorded. Attach with record_gates=True.")
+        return self._record
 
     def _begin_call(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample: Tensor = args[0] if args else kwargs["sample"]
-        conditional = conditional_rows(self.pipe, len(sample))
-        count = conditional.stop - conditional.start
-        if count % len(self.strength):
+        timestep = args[1] if len(args) > 1 else kwargs["timestep"]
+        if self._schedule is not self.pipe.scheduler.timesteps:  # every run sets its timesteps anew
+            self._schedule = self.pipe.scheduler.timesteps
+            self._begin_run()
+        self._latent = (sample.shape[-2], sample.shape[-1])
+        chosen = rows_of(self.pipe, len(sample), self.half)
+        count = chosen.stop - chosen.start
+        if not count:
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but the pipeline runs {count} pictures at once, which "
+                "half='unconditional', but this call of the denoiser has no unconditional rows, since guidance is off. "
+                "Draw with a guidance_scale above 1, or attach with half='conditional'."
+            )
+        pictures = count if self.half != "both" or not self.pipe.do_classifier_free_guidance else count // 2
+        if pictures % len(self.strength):
+            raise InputError(
+                f"strength has {len(self.strength)} numbers, but the pipeline runs {pictures} pictures at once, which "
                 "is no multiple of that. Give one number for all, or one for each prompt of the batch."
             )
-        strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(count // len(self.strength))
-        if self._rows.shape[0] != len(sample) or self._rows.device != sample.device:
-            self._rows = torch.zeros(len(sample), device=sample.device)
-        self._rows.zero_()
-        self._rows[conditional] = strength.to(sample.device)
+        strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(pictures // len(self.strength))
+        if self._weights.shape[0] != len(sample) or self._weights.device != sample.device:
+            self._weights = torch.zeros(len(sample), device=sample.device)
+        self._weights.zero_()
+        progress = progress_of(self.pipe, timestep)
+        within = (progress >= self.start) & (progress < self.end)
+        self._weights[chosen] = strength.repeat(count // pictures).to(sample.device) * within.to(sample.device)
+
+    def _begin_run(self) -> None:
+        self._read.clear()
+        if self._record is not None:
+            self._record.begin_run()
+        found = sampling_of(self.pipe)
+        other = [key for key, value in found.items() if key in self._fitted and self._fitted[key] != value]
+        if other:
+            asked = ", ".join(f"{key}={self._fitted.pop(key)}" for key in other)
+            warnings.warn(
+                f"The steerer was fitted with {asked}, but this picture is drawn with "
+                f"{', '.join(f'{key}={found[key]}' for key in other)}; gates may answer differently. Fit with the "
+                "settings that you draw with.",
+                stacklevel=2,
+            )
+
+    def weights_of_rows(self) -> Float[Tensor, "rows"]:
+        """λ of each row of the running denoiser call: 0 on rows that are not steered and outside the window."""
+        return self._weights
+
+    def grid(self, positions: int) -> tuple[int, int]:
+        """Height and width behind a site's positions, for the running latents."""
+        return grid_of(positions, self._latent)
+
+    def keep_reading(self, path: str, factor: str, scores: Float[Tensor, "rows positions"]) -> None:
+        """Keep what a gate read elsewhere, until its site asks.
+
+        Args:
+            path: The steered site.
+            factor: What was read.
+            scores: It, at the positions of the site that was read.
+        """
+        self._read[path, factor] = scores.unflatten(1, self.grid(scores.shape[1]))
+
+    def reading(
+        self, path: str, factor: str, like: Float[Tensor, "rows positions channels"]
+    ) -> Float[Tensor, "rows positions"]:
+        """Give what a gate read elsewhere, on the grid of its site.
+
+        A site that runs before the one that its gate reads gets the scores of the step before, and 0 in the first.
+
+        Args:
+            path: The steered site.
+            factor: What was read.
+            like: The site's activation.
+        """
+        if (path, factor) not in self._read:
+            return torch.zeros(like.shape[:2], device=like.device)
+        kept = self._read[path, factor][-len(like) :]  # guidance may have been switched off since: the last rows stay
+        return on_grid(kept, self.grid(like.shape[1])).flatten(1)
+
+    def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
+        """Keep a site's scores, if they are wanted: those of the half that follows the prompt."""
+        if self._record is not None:
+            rows = rows_of(self.pipe, len(scores), "conditional")
+            self._record.add(path, scores[rows].unflatten(1, self.grid(scores.shape[1])))
 
     def detach(self) -> None:
         """Take every hook out; the model is then bit for bit the one it was. Harmless when called again."""
@@ -115,23 +243,70 @@ def _hooks_of(module: nn.Module) -> dict[str, ModelHook]:
     return registry.hooks if registry is not None else {}
 
 
-class _SiteHook(ModelHook):
-    """Replaces a site's output by its steered version. Its tensors stay outside the model's tree."""
+def _copied(sites: Sequence[SteeredSite]) -> list[SteeredSite]:
+    """Gates and methods of this attachment's own, since they move to its device; what was shared stays shared."""
+    memo: dict[int, Any] = {}
+    return [replace(s, gate=deepcopy(s.gate, memo), method=deepcopy(s.method, memo)) for s in sites]
 
-    def __init__(self, steered: SteeredSite, attachment: Attachment) -> None:
+
+class _SiteHook(ModelHook):
+    """Reads a site for gates that steer others, and replaces its output by its steered version.
+
+    Its tensors stay outside the model's tree.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        steered: SteeredSite | None,
+        readers: Sequence[tuple[SteeredSite, str]],
+        attachment: Attachment,
+    ) -> None:
         super().__init__()
-        self.steered, self.attachment = steered, attachment
+        self.site, self.steered, self.readers, self.attachment = site, steered, readers, attachment
         self._device: torch.device | None = None
 
     def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
-        steered, layout = self.steered, self.steered.site.layout
         if self._device != output.device:
-            steered.gate.to(output.device)
-            steered.method.to(output.device)
-            self._device = output.device
-        activation = to_positions(output, layout)
-        weight = self.attachment.rows[:, None] * (steered.gate(activation) * steered.weight)
-        return from_positions(steer(activation, steered.method(activation), weight), output, layout)
+            self._move(output.device)
+        activation = to_positions(output, self.site.layout)
+        read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
+        for reader, factor in self.readers:
+            key = id(reader.gate), factor
+            if key not in read:
+                read[key] = reader.gate.factor(factor, activation)
+            self.attachment.keep_reading(reader.site.path, factor, read[key])
+        if self.steered is None:
+            return output
+        path, gate, method = self.steered.site.path, self.steered.gate, self.steered.method
+        scores = gate.joined(
+            *(
+                self.attachment.reading(path, factor, activation)
+                if factor in self.steered.reads
+                else gate.factor(factor, activation)
+                for factor in gate.factors
+            )
+        )
+        self.attachment.record(path, scores)
+        weight = self.attachment.weights_of_rows()[:, None] * (scores * self.steered.weight)
+        return from_positions(steer(activation, method(activation), weight), output, self.site.layout)
+
+    def _move(self, device: torch.device) -> None:
+        for reader, _ in self.readers:
+            reader.gate.to(device)
+        if self.steered is not None:
+            self.steered.gate.to(device)
+            self.steered.method.to(device)
+        self._device = device
+
+
+def _checked_window(start: float, end: float) -> tuple[float, float]:
+    if not (0 <= start < end <= 1):
+        raise InputError(
+            f"start={start} and end={end} leave no part of the schedule. Give fractions with 0 <= start < end <= 1; "
+            "0 and 1 steer every step."
+        )
+    return start, end
 
 
 def checked_strength(strength: float | Sequence[float]) -> list[float]:
@@ -140,7 +315,9 @@ def checked_strength(strength: float | Sequence[float]) -> list[float]:
     Raises:
         InputError: If a value is not a finite number, or there is none.
     """
-    values = list(strength) if isinstance(strength, Sequence | Tensor) and not isinstance(strength, str) else [strength]
+    if isinstance(strength, Tensor):
+        strength = strength.flatten().tolist()
+    values = list(strength) if isinstance(strength, Sequence) and not isinstance(strength, str) else [strength]
     numbers = [value for value in values if isinstance(value, int | float | Tensor) and math.isfinite(value)]
     if not values or len(numbers) != len(values):
         raise InputError(

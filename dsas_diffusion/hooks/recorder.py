@@ -1,14 +1,17 @@
 """ActivationRecorder: pooled activations and a few positions, streamed out of a running pipeline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from zlib import crc32
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..core.features import pool, to_positions
+from ..core.features import grid_of, on_grid, pool, to_positions
 from ..errors import InputError
 from ..gates.base import Samples
 from .sites import Site
@@ -25,20 +28,31 @@ class ActivationRecorder:
         sites: What to read.
         rows: From the batch size of a call to the rows to record (the conditional half).
         positions: How many positions of each sample to keep; 0 for none.
-        seed: Seed of that choice. The global random state is not touched.
+        steps: Which calls of the denoiser to record, counted from 0 in each pipeline call; `None` for all.
+        seed: Seed of the choice of positions, which depends on nothing else but the site's path and the step: every
+            prompt has its positions at the same places. The global random state is not touched.
 
     Raises:
         InputError: On entry, if the model is compiled: a recording hook would be ignored or break the graph.
     """
 
     def __init__(
-        self, model: nn.Module, sites: Sequence[Site], rows: Callable[[int], slice], positions: int = 4, seed: int = 0
+        self,
+        model: nn.Module,
+        sites: Sequence[Site],
+        rows: Callable[[int], slice],
+        positions: int = 4,
+        steps: Collection[int] | None = None,
+        seed: int = 0,
     ) -> None:
         self.model, self.sites, self.rows, self.positions = model, list(sites), rows, positions
-        self._generator = torch.Generator().manual_seed(seed)
+        self.steps = None if steps is None else frozenset(steps)
+        self._step = -1
+        self._latent = (0, 0)
+        self.seed = seed
         self._handles: list[RemovableHandle] = []
-        self._running: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self._finished: dict[str, list[Samples]] = {}
+        self._running: dict[str, list[_Call]] = {}
+        self._finished: dict[str, list[tuple[list[int], list[_Call]]]] = {}
 
     def __enter__(self) -> Self:
         if any(getattr(module, "_compiled_call_impl", None) is not None for module in self.model.modules()):
@@ -48,6 +62,7 @@ class ActivationRecorder:
             )
         self._running = {site.path: [] for site in self.sites}
         self._finished = {site.path: [] for site in self.sites}
+        self._handles.append(self.model.register_forward_pre_hook(self._count, with_kwargs=True))
         for site in self.sites:
             module = self.model.get_submodule(site.path)
             self._handles.append(module.register_forward_hook(self._reader(site)))
@@ -59,12 +74,21 @@ class ActivationRecorder:
         while self._handles:
             self._handles.pop().remove()
 
+    def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._step += 1
+        sample = args[0] if args else kwargs["sample"]
+        self._latent = (sample.shape[-2], sample.shape[-1])
+
     def _reader(self, site: Site) -> Callable[[nn.Module, tuple, Tensor], None]:
         def read(module: nn.Module, args: tuple, output: Tensor) -> None:
+            if self.steps is not None and self._step not in self.steps:
+                return
             chosen = to_positions(output, site.layout)[self.rows(len(output))].detach()
-            where = torch.randint(chosen.shape[1], (self.positions,), generator=self._generator)
+            generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {self._step}".encode()))
+            where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
             kept = chosen[:, where.to(chosen.device)]
-            self._running[site.path].append((pool(chosen).cpu(), kept.float().cpu()))
+            grid = grid_of(chosen.shape[1], self._latent)
+            self._running[site.path].append(_Call(pool(chosen).cpu(), kept.float().cpu(), where, grid))
 
         return read
 
@@ -76,14 +100,37 @@ class ActivationRecorder:
         """
         for path, calls in self._running.items():
             if calls:
-                pooled = torch.cat([pooled for pooled, _ in calls])
-                kept = torch.cat([kept for _, kept in calls]).flatten(0, 1)
-                self._finished[path].append(Samples(pooled, torch.tensor(prompts).repeat(len(calls)), kept))
+                self._finished[path].append((list(prompts), calls))
             self._running[path] = []
+        self._step = -1
 
-    def samples(self) -> dict[str, Samples]:
-        """Give what was recorded, by site: a sample is one (prompt, denoiser call)."""
-        return {
-            path: Samples(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
-            for path, batches in self._finished.items()
-        }
+    def samples(self, regions: Float[Tensor, "prompts h w"] | None = None) -> dict[str, Samples]:
+        """Give what was recorded, by site, and forget it: a sample is one (prompt, denoiser call).
+
+        Args:
+            regions: Where the concept is in each prompt's picture, 0 to 1, on any grid; `None` where nobody knows.
+        """
+        paths = [path for path, batches in self._finished.items() if batches]
+        return {path: _joined(self._finished.pop(path), regions) for path in paths}  # never twice in memory
+
+
+@dataclass
+class _Call:
+    """What one site recorded of one denoiser call: (rows, channels), (rows, k, channels), (k,), height and width."""
+
+    pooled: Tensor
+    kept: Tensor
+    where: Tensor
+    grid: tuple[int, int]
+
+
+def _joined(batches: list[tuple[list[int], list[_Call]]], regions: Tensor | None) -> Samples:
+    pooled, prompts, kept, inside = [], [], [], []
+    for rows, calls in batches:
+        for call in calls:
+            pooled.append(call.pooled)
+            kept.append(call.kept.flatten(0, 1))
+            prompts.append(torch.tensor(rows))
+            if regions is not None:
+                inside.append(on_grid(regions[rows], call.grid).flatten(1)[:, call.where].flatten())
+    return Samples(torch.cat(pooled), torch.cat(prompts), torch.cat(kept), torch.cat(inside) if inside else None)

@@ -7,6 +7,8 @@ from typing import Final
 
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
 from torch import nn
 
 from ..core.features import Layout
@@ -17,7 +19,13 @@ from ..errors import InputError
 PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "auto": ("cross-attention",),
     "cross-attention": ("cross-attention",),
+    "self-attention": ("self-attention",),
+    "attention": ("cross-attention", "self-attention"),
     "blocks": ("block",),
+    "resnets": ("resnet",),
+    "norms": ("norm",),
+    "mid-block": ("mid-block",),
+    "all": ("cross-attention", "self-attention", "block", "resnet", "norm", "mid-block"),
 }
 
 
@@ -27,7 +35,8 @@ class Site:
 
     Args:
         path: The module's path in the denoiser.
-        kind: `"cross-attention"` (the attention module's output) or `"block"` (the transformer block's).
+        kind: `"cross-attention"` and `"self-attention"` (the attention module's output), `"block"` (the transformer
+            block's), `"resnet"`, `"norm"` (layer and group norms) or `"mid-block"`.
         channels: Width of the output.
         layout: `"tokens"` (batch, positions, channels) or `"map"` (batch, channels, height, width).
     """
@@ -48,10 +57,19 @@ def all_sites(denoiser: nn.Module) -> list[Site]:
     """
     sites = []
     for path, module in denoiser.named_modules():
-        if isinstance(module, Attention) and path.endswith(".attn2") and module.is_cross_attention:
-            sites.append(Site(path, "cross-attention", module.out_dim))
+        if isinstance(module, Attention):
+            kind = "cross-attention" if module.is_cross_attention else "self-attention"
+            sites.append(Site(path, kind, module.out_dim))
         elif isinstance(module, BasicTransformerBlock):
             sites.append(Site(path, "block", module.dim))
+        elif isinstance(module, ResnetBlock2D):
+            sites.append(Site(path, "resnet", module.out_channels, "map"))
+        elif isinstance(module, nn.LayerNorm):
+            sites.append(Site(path, "norm", module.normalized_shape[-1]))
+        elif isinstance(module, nn.GroupNorm):
+            sites.append(Site(path, "norm", module.num_channels, "map"))
+        elif isinstance(module, UNetMidBlock2DCrossAttn):
+            sites.append(Site(path, "mid-block", module.resnets[-1].out_channels, "map"))
     return sites
 
 
@@ -60,8 +78,8 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
 
     Args:
         denoiser: A U-Net with cross-attention.
-        wanted: A preset (`"auto"`, `"cross-attention"`, `"blocks"`), a path, a shell-style pattern
-            (`"up_blocks.*.attn2"`), or several of these.
+        wanted: A preset (a key of `PRESETS`), a path, a shell-style pattern (`"up_blocks.*.attn2"`), or several of
+            these.
 
     Returns:
         The sites, each once.
@@ -72,7 +90,7 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
     known = all_sites(denoiser)
     if not known:
         raise InputError(
-            f"{type(denoiser).__name__} has no cross-attention output or transformer block that can be steered. "
+            f"{type(denoiser).__name__} has no attention, block, resnet or norm that can be steered. "
             "Supported are U-Nets with cross-attention, such as Stable Diffusion's UNet2DConditionModel."
         )
     chosen: dict[str, Site] = {}

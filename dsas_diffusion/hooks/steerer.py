@@ -12,7 +12,7 @@ from ..gates.base import GATES
 from . import storage
 from .attachment import Attachment, SteeredSite, checked_strength
 from .fingerprint import check_fingerprint
-from .guidance import denoiser_of
+from .guidance import Half, denoiser_of
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
@@ -39,39 +39,63 @@ class Steerer:
         """The concept's label, such as `"banana"`."""
         return self.manifest["concept"]["label"]
 
-    def attach(self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None) -> Attachment:
+    def attach(
+        self,
+        pipe: "StableDiffusionPipeline",
+        strength: float | Sequence[float] | None = None,
+        *,
+        start: float = 0.0,
+        end: float = 1.0,
+        half: Half = "conditional",
+        record_gates: bool = False,
+    ) -> Attachment:
         """Steer a pipeline until `detach` is called on the result.
 
         Args:
             pipe: A pipeline whose denoiser the steerer was fitted on. Attach before compiling it or offloading it.
             strength: λ, for all pictures or one per prompt of the batch; `None` for the steerer's own.
+            start: Share of the denoising steps after which steering begins, in [0, 1).
+            end: Share of the denoising steps after which it ends, in (0, 1].
+            half: Which half of the rows to steer where there is guidance: `"conditional"`, `"unconditional"` or
+                `"both"`.
+            record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result.
 
         Returns:
             The attachment, to be detached.
 
         Raises:
-            InputError: If λ is not finite, the model is another one, or it is steered already.
+            InputError: If λ is not finite, the window is empty, the model is another one, or it is steered already.
         """
         check_fingerprint(denoiser_of(pipe), self.manifest["model"], self.concept)
-        return Attachment(pipe, list(self.sites.values()), self.strength if strength is None else strength)
+        return Attachment(
+            pipe,
+            list(self.sites.values()),
+            self.strength if strength is None else strength,
+            start=start,
+            end=end,
+            half=half,
+            record_gates=record_gates,
+            fitted=self.manifest["generation"],
+        )
 
     @contextmanager
     def attached(
-        self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None
+        self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None, **settings: Any
     ) -> Generator[Attachment]:
         """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
 
         Args:
             pipe: As for `attach`.
             strength: As for `attach`.
+            **settings: As for `attach`: `start`, `end`, `half`, `record_gates`.
 
         Yields:
-            The attachment.
+            The attachment, which keeps what it recorded.
 
         Raises:
             InputError: As for `attach`.
         """
-        attachment = self.attach(pipe, strength)
+        attachment = self.attach(pipe, strength, **settings)
         try:
             yield attachment
         finally:
@@ -80,13 +104,25 @@ class Steerer:
     def ungated(self) -> Self:
         """Make vanilla steering of this steerer: the same maps at the same sites, open everywhere with full weight."""
         gate = GATES["always"]
-        sites = [replace(steered, gate=gate(), weight=1.0) for steered in self.sites.values()]
+        sites = [replace(steered, gate=gate(), weight=1.0, reads={}) for steered in self.sites.values()]
         return type(self)(sites, {**self.manifest, "strength": self.strength, "gate": storage.part_of(gate())})
 
     def diagnose(self) -> list[dict[str, Any]]:
-        """Give what the fit measured at each site: `path`, `kind`, `accuracy`, `weight`, most trusted first."""
+        """Give what the fit measured at each steered site, most trusted first.
+
+        Returns:
+            Rows of `path`, `kind`, `reads` (where each factor of the gate is read), `weight`, and of `accuracy` and
+            `auroc` of the gate's classifier on prompts that it has not seen, `gate_on_source` and `gate_on_control`
+            (mean h over positions).
+        """
         rows = [
-            {"path": path, "kind": s.site.kind, "accuracy": s.accuracy, "weight": s.weight}
+            {
+                "path": path,
+                "kind": s.site.kind,
+                "reads": {factor: s.reads.get(factor, s.site).path for factor in s.gate.factors},
+                "weight": s.weight,
+                **s.measured,
+            }
             for path, s in self.sites.items()
         ]
         return sorted(rows, key=lambda row: -row["accuracy"])

@@ -1,6 +1,7 @@
 """A steerer's folder: one JSON manifest, one safetensors file, both validated before anything is built from them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +13,18 @@ from torch import nn
 from ..core.registry import settings_of
 from ..errors import InputError
 from ..files import atomic_folder, read_json
-from ..gates.base import GATES
+from ..gates.base import GATES, Gate
 from ..methods.base import METHODS
 from .attachment import SteeredSite
 from .sites import Site
 
 MANIFEST: Final = "steerer.json"
 TENSORS: Final = "steerer.safetensors"
+#: What a steerer's folder may hold.
+FILES: Final = (MANIFEST, TENSORS, "README.md")
 FORMAT: Final = 1
+#: What the fit measures at each site.
+MEASURED: Final = ("accuracy", "auroc", "gate_on_source", "gate_on_control")
 _KEYS: Final = {
     "format": int,
     "library_version": str,
@@ -30,17 +35,12 @@ _KEYS: Final = {
     "strength": (int, float),
     "generation": dict,
     "prompts": dict,
+    "towards": (dict, type(None)),
     "fit": dict,
     "sites": list,
 }
-_SITE_KEYS: Final = {
-    "path": str,
-    "kind": str,
-    "channels": int,
-    "layout": str,
-    "weight": (int, float),
-    "accuracy": (int, float),
-}
+_PLACE_KEYS: Final = {"path": str, "kind": str, "channels": int, "layout": str}
+_SITE_KEYS: Final = {**_PLACE_KEYS, "weight": (int, float), "measured": dict, "reads": dict}
 
 
 def part_of(module: nn.Module) -> dict[str, Any]:
@@ -65,12 +65,10 @@ def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite]
     """
     rows = [
         {
-            "path": s.site.path,
-            "kind": s.site.kind,
-            "channels": s.site.channels,
-            "layout": s.site.layout,
+            **asdict(s.site),
             "weight": s.weight,
-            "accuracy": s.accuracy,
+            "measured": s.measured,
+            "reads": {factor: asdict(site) for factor, site in s.reads.items()},
         }
         for s in sites
     ]
@@ -81,7 +79,7 @@ def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite]
         for name, tensor in module.state_dict().items()
     }
     text = json.dumps({**manifest, "format": FORMAT, "sites": rows}, indent=2, ensure_ascii=False) + "\n"
-    with atomic_folder(folder, overwrite=(MANIFEST, TENSORS, "README.md") if overwrite else False) as partial:
+    with atomic_folder(folder, overwrite=FILES if overwrite else False) as partial:
         save_file(tensors, partial / TENSORS, metadata={"format": "pt"})
         (partial / MANIFEST).write_text(text, encoding="utf-8")
     return Path(folder)
@@ -114,16 +112,38 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
     sites = []
     for row in manifest["sites"]:
         _check(row, _SITE_KEYS, f"a site in {folder / MANIFEST}")
+        _check(row["measured"], dict.fromkeys(MEASURED, (int, float)), f"'measured' of a site in {folder / MANIFEST}")
+        site = _site(row)
+        reads = {
+            factor: _site(place, f"'reads' of a site in {folder / MANIFEST}") for factor, place in row["reads"].items()
+        }
         gate, method = _built(GATES, manifest["gate"], folder), _built(METHODS, manifest["method"], folder)
-        for part, module in (("gate", gate), ("method", method)):
-            prefix = f"{row['path']}/{part}."
+        gate.reset(*(reads.get(factor, site).channels for factor in gate.factors))
+        for part, module in (("gate", gate), ("method", method.reset(site.channels))):
+            prefix = f"{site.path}/{part}."
             found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-            _fill(module.reset(row["channels"]), found, f"{prefix}* in {folder / TENSORS}")
-        site = Site(row["path"], row["kind"], row["channels"], row["layout"])
-        sites.append(SteeredSite(site, gate, method, float(row["weight"]), float(row["accuracy"])))
+            _fill(module, found, f"{prefix}* in {folder / TENSORS}")
+        gate = _shared(gate, [reads.get(factor, site) for factor in gate.factors], sites)
+        sites.append(SteeredSite(site, gate, method, float(row["weight"]), row["measured"], reads))
     if not sites:
         raise InputError(f"{folder / MANIFEST} lists no site, so this steerer does nothing. Fit it again.")
     return manifest, sites
+
+
+def _shared(gate: Gate, seen: list[Site], sites: list[SteeredSite]) -> Gate:
+    """An earlier site's gate, if it is the same and reads the same places: such gates are asked once."""
+    for earlier in sites:
+        places = [earlier.reads.get(factor, earlier.site) for factor in gate.factors]
+        pairs = zip(gate.buffers(), earlier.gate.buffers(), strict=True)
+        if seen == places and all(torch.equal(one, other) for one, other in pairs):
+            return earlier.gate
+    return gate
+
+
+def _site(row: Any, place: str | None = None) -> Site:
+    if place:
+        _check(row, _PLACE_KEYS, place)
+    return Site(row["path"], row["kind"], row["channels"], row["layout"])
 
 
 def _check(found: Any, wanted: dict[str, Any], place: str) -> None:

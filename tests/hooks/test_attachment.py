@@ -1,5 +1,7 @@
 """Steering inside a real pipeline: exact when off, gone when detached, the right rows and prompts."""
 
+import warnings
+
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -7,7 +9,7 @@ from tiny import draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
-from dsas_diffusion.hooks.sites import find_sites
+from dsas_diffusion.hooks.sites import PRESETS, find_sites
 
 PROMPTS = ["zzz zuzu", "eee oror"]
 
@@ -83,6 +85,7 @@ def test_pictures_of_one_prompt_share_its_strength(pipe, steerer):
     assert (steered[3] != plain[3]).any()
 
 
+@pytest.mark.filterwarnings("ignore:The steerer was fitted with")
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
 def test_only_conditional_rows_are_steered(pipe, steerer, guidance_scale):
     seen: dict[bool, list[torch.Tensor]] = {False: [], True: []}
@@ -165,6 +168,210 @@ def test_compiled_model_is_steered_as_the_eager_one():
         eager = draw(pipe, PROMPTS)
         pipe.unet.compile(backend="eager")
         assert torch.allclose(draw(pipe, PROMPTS), eager, atol=1e-4)
+
+
+def test_window_steers_its_steps_alone(pipe, steerer):
+    def last_step(**window) -> list[torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        with steerer.attached(pipe, strength=3, **window):
+            draw(
+                pipe, PROMPTS, num_inference_steps=4,
+                callback_on_step_end=lambda p, i, t, kw: seen.append(kw["latents"].clone()) or {},
+            )  # fmt: skip
+        return seen
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # four steps, and the fit had two
+        whole, none = last_step(), last_step(start=0.99)
+        late, early = last_step(start=0.5), last_step(end=0.5)
+    same_late = [torch.equal(a, b) for a, b in zip(late, none, strict=True)]
+    same_early = [torch.equal(a, b) for a, b in zip(early, whole, strict=True)]
+    assert same_late == [True, True, False, False]
+    assert same_early == [True, True, False, False]
+
+
+@pytest.mark.parametrize("window", [{"start": 0.5, "end": 0.5}, {"start": -0.1}, {"end": 1.2}, {"start": float("nan")}])
+def test_empty_windows_are_refused(pipe, steerer, window):
+    with pytest.raises(InputError, match="leave no part of the schedule"):
+        steerer.attach(pipe, **window)
+    assert hooks_left(pipe) == 0
+
+
+def test_either_half_can_be_steered(pipe, steerer, plain):
+    pictures = {}
+    for half in ("conditional", "unconditional", "both"):
+        with steerer.attached(pipe, strength=3, half=half):
+            pictures[half] = draw(pipe, PROMPTS)
+        with steerer.attached(pipe, strength=[0, 3], half=half):
+            second = draw(pipe, PROMPTS)
+        assert torch.equal(second[0], plain[0])
+        assert torch.equal(second[1], pictures[half][1])
+    assert len({tuple(p.flatten()[:50].tolist()) for p in [plain, *pictures.values()]}) == 4
+    with pytest.raises(InputError, match="half must be one of"):
+        steerer.attach(pipe, half="top")
+
+
+def test_the_unconditional_half_needs_guidance(pipe, steerer):
+    with pytest.raises(InputError, match="no unconditional rows"), steerer.attached(pipe, half="unconditional"):
+        draw(pipe, PROMPTS, guidance_scale=1.0)
+    assert hooks_left(pipe) == 0
+
+
+def test_a_run_that_died_leaves_nothing_to_the_next():
+    from tiny import GENERATION
+
+    pipe = tiny_pipeline()
+    first = find_sites(pipe.unet, "cross-attention")[0].path
+    late = find_sites(pipe.unet, "resnets")[-1].path
+    steerer = fit(pipe, tiny_concept(), gate="logistic", sites=first, read=late, tau=0.5, generation=GENERATION,
+                  progress=False)  # fmt: skip
+
+    def die(*_: object) -> dict:
+        raise MemoryError
+
+    with steerer.attached(pipe, strength=3):
+        expected = draw(pipe, PROMPTS)
+    with steerer.attached(pipe, strength=3):
+        with pytest.raises(MemoryError):
+            draw(pipe, [*PROMPTS, "third"], callback_on_step_end=die)
+        assert torch.equal(draw(pipe, PROMPTS), expected)
+
+
+def test_guidance_may_end_during_a_run():
+    from diffusers.callbacks import SDCFGCutoffCallback
+    from tiny import GENERATION
+
+    pipe = tiny_pipeline()
+    first = find_sites(pipe.unet, "cross-attention")[0].path
+    late = find_sites(pipe.unet, "resnets")[-1].path
+    steerer = fit(pipe, tiny_concept(), gate="logistic", sites=first, read=late, tau=0.5, generation=GENERATION,
+                  progress=False)  # fmt: skip
+    with steerer.attached(pipe, strength=3):
+        pictures = draw(pipe, PROMPTS, callback_on_step_end=SDCFGCutoffCallback(cutoff_step_index=0))
+    assert pictures.shape == (2, 3, 16, 16)
+
+
+def test_schedulers_that_repeat_a_timestep_are_no_other_settings():
+    from diffusers import PNDMScheduler
+    from tiny import GENERATION
+
+    pipe = tiny_pipeline()
+    pipe.scheduler = PNDMScheduler(steps_offset=1, skip_prk_steps=True)
+    settings = {**GENERATION, "num_inference_steps": 4}
+    steerer = fit(pipe, tiny_concept(), gate="logistic", tau=0.5, generation=settings, progress=False)
+    assert steerer.manifest["generation"]["num_inference_steps"] == 4
+    with steerer.attached(pipe), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw(pipe, PROMPTS, **settings)
+
+
+def test_a_steerer_keeps_its_own_tensors_where_they_are(pipe, steerer):
+    before = [id(buffer) for s in steerer.sites.values() for buffer in s.gate.buffers()]
+    with steerer.attached(pipe) as run:
+        draw(pipe, PROMPTS)
+        hooked = [
+            h.steered.gate for p in steerer.sites for h in pipe.unet.get_submodule(p)._diffusers_hook.hooks.values()
+        ]
+    assert all(gate is not s.gate for gate, s in zip(hooked, steerer.sites.values(), strict=True))
+    assert before == [id(buffer) for s in steerer.sites.values() for buffer in s.gate.buffers()]
+    assert run.strength == [1.0]
+
+
+def test_gate_maps_are_what_the_gates_say_even_when_nothing_is_steered(pipe, steerer):
+    path = next(iter(steerer.sites))
+    seen: list[torch.Tensor] = []
+    handle = pipe.unet.get_submodule(path).register_forward_hook(lambda m, a, o: seen.append(o[2:].clone()) and None)
+    with steerer.attached(pipe, strength=0, record_gates=True) as run:
+        draw(pipe, PROMPTS)
+    handle.remove()
+    gate = steerer.sites[path].gate
+    assert torch.allclose(run.gate_maps()[path].flatten(2), torch.stack([gate(o) for o in seen]), atol=1e-6)
+    assert run.gate_maps()[path].shape == (2, 2, 4, 4)  # steps, pictures, height, width
+    weights = {p: s.weight for p, s in steerer.sites.items()}
+    expected = sum(
+        w * torch.nn.functional.interpolate(m.mean(0)[:, None], (16, 16), mode="bilinear")[:, 0]
+        for w, m in ((weights[p], maps) for p, maps in run.gate_maps().items())
+    ) / sum(weights.values())
+    assert torch.allclose(run.concept_map(16, 16), expected, atol=1e-6)
+
+
+def test_gate_maps_of_several_calls_follow_one_another(pipe, steerer):
+    with steerer.attached(pipe, record_gates=True) as run:
+        draw(pipe, PROMPTS)
+        draw(pipe, PROMPTS[1:], seed=1)
+    maps = next(iter(run.gate_maps().values()))
+    assert maps.shape[:2] == (2, 3)
+    assert torch.allclose(maps[:, 1], maps[:, 2], atol=1e-5)
+
+
+def test_gate_maps_that_were_not_recorded_are_refused(pipe, steerer):
+    with steerer.attached(pipe) as run, pytest.raises(InputError, match="record_gates=True"):
+        run.gate_maps()
+    with steerer.attached(pipe, record_gates=True) as run, pytest.raises(InputError, match="draw a picture"):
+        run.gate_maps()
+
+
+def test_a_gate_that_reads_a_later_site_answers_from_the_second_step_on(pipe):
+    from tiny import GENERATION
+
+    first = find_sites(pipe.unet, "cross-attention")[0].path
+    late = find_sites(pipe.unet, "resnets")[-1].path
+    steerer = fit(pipe, tiny_concept(), gate="logistic", sites=first, read=late, tau=0.5, generation=GENERATION,
+                  progress=False)  # fmt: skip
+    with steerer.attached(pipe, record_gates=True) as run:
+        draw(pipe, PROMPTS)
+        draw(pipe, PROMPTS)
+    maps = run.gate_maps()[first]
+    assert maps.shape == (2, 4, 4, 4)
+    assert (maps[0] == 0).all()
+    assert (maps[1] > 0).any()
+    assert hooks_left(pipe) == 0
+
+
+def test_other_sampling_settings_than_the_fits_warn_once(pipe, steerer):
+    with steerer.attached(pipe):
+        with pytest.warns(UserWarning, match="fitted with num_inference_steps=2"):
+            draw(pipe, PROMPTS, num_inference_steps=3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            draw(pipe, PROMPTS, num_inference_steps=3)
+
+
+def test_sites_of_every_kind(pipe):
+    kinds = {preset: find_sites(pipe.unet, preset) for preset in PRESETS}
+    assert {site.kind for site in kinds["all"]} == {
+        "cross-attention", "self-attention", "block", "resnet", "norm", "mid-block"
+    }  # fmt: skip
+    assert len(kinds["attention"]) == 2 * len(kinds["cross-attention"]) == 2 * len(kinds["blocks"])
+    assert kinds["mid-block"][0].path == "mid_block"
+    seen: dict[str, tuple[int, ...]] = {}
+    handles = [
+        pipe.unet.get_submodule(s.path).register_forward_hook(
+            lambda m, a, o, path=s.path: seen.update({path: tuple(o.shape)})
+        )
+        for s in kinds["all"]
+    ]
+    draw(pipe, PROMPTS)
+    for handle in handles:
+        handle.remove()
+    for site in kinds["all"]:
+        shape = seen[site.path]
+        assert shape[1 if site.layout == "map" else -1] == site.channels
+        assert len(shape) == (4 if site.layout == "map" else 3)
+
+
+@pytest.mark.parametrize("preset", ["self-attention", "blocks", "resnets", "norms", "mid-block"])
+def test_every_kind_of_site_can_be_steered_and_let_go(pipe, plain, preset):
+    from tiny import GENERATION
+
+    steerer = fit(pipe, tiny_concept(), gate="always", sites=preset, tau=0.5, generation=GENERATION, progress=False)
+    with steerer.attached(pipe, strength=0):
+        assert torch.equal(draw(pipe, PROMPTS), plain)
+    for steered in steerer.sites.values():  # random shifts: a constant one would be normalised away
+        steered.method.shift.copy_(torch.randn(steered.site.channels, generator=torch.Generator().manual_seed(0)))
+    with steerer.attached(pipe, strength=1):
+        assert not torch.equal(draw(pipe, PROMPTS), plain)
+    assert torch.equal(draw(pipe, PROMPTS), plain)
 
 
 def test_sites_by_preset_path_and_pattern(pipe):

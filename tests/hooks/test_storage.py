@@ -40,12 +40,29 @@ def test_loaded_steerer_draws_the_same_pictures(pipe, steerer, folder):
     assert loaded.concept == "zzz"
 
 
+def test_a_steerer_whose_gates_read_elsewhere_comes_back_whole(pipe, tmp_path):
+    steerer = fit(pipe, tiny_concept(), gate="patch", read={"where": "up_blocks.1.resnets.0", "whether": "auto"},
+                  tau=0.5, strength=3.0,
+                  generation=GENERATION, progress=False)  # fmt: skip
+    loaded = Steerer.from_pretrained(steerer.save_pretrained(tmp_path / "off"))
+    assert len({id(s.gate) for s in loaded.sites.values()}) == len({id(s.gate) for s in steerer.sites.values()}) == 1
+    assert [s.reads for s in loaded.sites.values()] == [s.reads for s in steerer.sites.values()]
+    pictures = []
+    for one in (steerer, loaded):
+        with one.attached(pipe):
+            pictures.append(draw(pipe, ["zzz zuzu", "eee"]))
+    assert torch.equal(*pictures)
+
+
 def test_manifest_tells_where_the_steerer_came_from(folder):
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     assert manifest["format"] == 1
     assert manifest["model"]["class"] == "UNet2DConditionModel"
     assert manifest["method"] == {"name": "caa", "settings": {}}
-    assert manifest["gate"]["settings"] == {"components": 5, "control_mean": 0.02, "dead_zone": 0.1}
+    assert manifest["gate"] == {
+        "name": "patch",
+        "settings": {"components": 5, "where_components": 16, "control_mean": 0.02, "dead_zone": 0.1},
+    }
     assert manifest["generation"] == GENERATION
     assert manifest["prompts"] == {"name": "tiny", "digest": tiny_concept().digest}
     assert set(manifest["fit"]["samples"]) == {"source", "target", "control"}
@@ -68,6 +85,11 @@ def change(folder, **entries):
     (folder / MANIFEST).write_text(json.dumps({**manifest, **entries}), encoding="utf-8")
 
 
+def change_site(folder, **entries):
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(folder, sites=[{**manifest["sites"][0], **entries}, *manifest["sites"][1:]])
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -79,6 +101,8 @@ def change(folder, **entries):
         (lambda f: change(f, format=2), "format 2"),
         (lambda f: change(f, sites=[]), "lists no site"),
         (lambda f: change(f, sites={}), "wrong entry 'sites'"),
+        (lambda f: change_site(f, measured={"accuracy": 1}), "no entry 'auroc'"),
+        (lambda f: change_site(f, reads={"score": {"path": "x"}}), "no entry 'kind'"),
         (lambda f: change(f, strength="high"), "wrong entry 'strength'"),
         (lambda f: change(f, gate={"name": "logistik", "settings": {}}), "no gate 'logistik'"),
         (lambda f: change(f, gate={"name": "logistic", "settings": {"depth": 3}}), "does not know"),
@@ -112,7 +136,8 @@ def test_a_place_that_is_neither_folder_nor_repository_is_explained(tmp_path):
 def test_ungated_steerer_has_the_same_maps_open_everywhere(pipe, steerer, tmp_path):
     vanilla = steerer.ungated()
     assert {s.weight for s in vanilla.sites.values()} == {1.0}
-    expected = fit(pipe, tiny_concept(), gate="always", tau=0.5, strength=2.0, generation=GENERATION, progress=False)
+    expected = fit(pipe, tiny_concept(), gate="always", map_from="inside", tau=0.5, strength=2.0,
+                   generation=GENERATION, progress=False)  # fmt: skip
     pictures = []
     for one in (vanilla, expected, Steerer.from_pretrained(vanilla.save_pretrained(tmp_path / "vanilla"))):
         with one.attached(pipe):
