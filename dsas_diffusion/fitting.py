@@ -1,33 +1,33 @@
 """fit(): record source, target and control, then learn a gate and a map for every site."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-import torch
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from tqdm import tqdm
+from jaxtyping import Float
+from torch import Tensor
 
-from .backends.diffusion import generate
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
-from .gates.logistic import LogisticGate
+from .gates.patch import INSIDE, PatchGate
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint
-from .hooks.guidance import conditional_rows, denoiser_of
-from .hooks.recorder import ActivationRecorder
+from .hooks.guidance import denoiser_of, is_compiled, sampling_of
 from .hooks.sites import Site, find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import part_of
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
+from .recording import Recording, Regions, record
+from .validation import cross_validated, place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 Weighting = Literal["accuracy", "threshold"]
+MapFrom = Literal["auto", "pooled", "inside"]
 
 
 def fit(
@@ -35,11 +35,17 @@ def fit(
     prompts: PromptSet | str,
     *,
     method: str | SteeringMethod = "caa",
-    gate: str | Gate = "calibrated",
+    gate: str | Gate = "patch",
     sites: str | Sequence[str] = "auto",
+    read: str | Mapping[str, str] | None = "auto",
+    regions: Regions = "twins",
+    towards: PromptSet | str | None = None,
+    map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
     tau: float = 0.75,
     strength: float = 1.0,
+    steps: Collection[int] | None = None,
+    positions: int = 16,
     seed: int = 0,
     batch_size: int = 16,
     generation: Mapping[str, Any] | None = None,
@@ -57,11 +63,26 @@ def fit(
         prompts: A prompt set, or what `load_prompts` takes.
         method: Name in `METHODS`, or an instance whose settings are used at every site.
         gate: Name in `GATES`, or an instance whose settings are used at every site.
-        sites: A preset, a pattern, or several (see `hooks.sites.find_sites`).
+        sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer.
+        read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
+            a gate's factors to such. `"auto"` is `None`, but for a gate that sees places: *whether* at the most
+            accurate of `sites`, *where* at the resnet or block that tells the concept's positions best from others. A
+            site that runs before the one that its gate reads is steered by the scores of the step before.
+        regions: Where the concept is in the source pictures, for gates that learn places: `"twins"` reads it off source
+            and target pictures of the same seed; a function gets the list of source pictures and returns maps
+            (n, height, width) in [0, 1], such as a detector's.
+        towards: Another set whose source and target the map learns from, while the gate learns from `prompts`: with
+            `"orchard/blur"` the concept is blurred instead of removed. `None` for the set's own target.
+        map_from: What the map learns from: `"pooled"` for averages over pictures, as in the papers; `"inside"` for the
+            concept's own places and the same places of the twins, so that λ = 1 is a whole change there (ours);
+            `"auto"` for `"inside"` with a gate that sees places.
         weighting: The site weight s from the accuracy a: `"accuracy"` for max(0, 2a − 1), `"threshold"` for 1 if a ≥ τ,
-            else 0. The gate `always` has weight 1 everywhere.
+            else 0. The gate `always` has weight 1 everywhere; sites whose gates read *whether* at one place share its
+            accuracy.
         tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
         strength: λ that the steerer uses where none is given.
+        steps: Denoising steps to learn from, counted from 0; `None` for all.
+        positions: How many positions of each sample to keep, for gates that learn or calibrate on single positions.
         seed: First seed. Source and target twins share theirs; control prompts have others.
         batch_size: Prompts a pipeline call.
         generation: Sampling settings; by default the pipeline's own.
@@ -76,75 +97,150 @@ def fit(
     """
     began = time.monotonic()
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
+    goal = load_prompts(towards) if isinstance(towards, str) else towards
     make_method, make_gate = _maker(METHODS, method), _maker(GATES, gate)
     denoiser = denoiser_of(pipe)
     chosen = find_sites(denoiser, sites)
-    _check_settings(concept, make_method(), weighting, tau)
+    _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, positions)
     checked_strength(strength)
-    recorded = _record(pipe, concept, chosen, seed, batch_size, generation, progress)
+    unfitted = make_gate()
+    places = unfitted.sees_places or map_from == "inside"
+    if places and regions == "twins":
+        _check_twins(concept)
+    if is_compiled(pipe):
+        raise InputError(
+            "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
+            "`torch.compile`."
+        )
+    candidates = _readable(denoiser, read, unfitted, chosen)
+    recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
+    every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
+    recorded = record(pipe, concept, every, recording, regions if places else None, goal)
+    inside = _known_inside(recorded, map_from)
+    reads = {factor: _best(factor, found, recorded, unfitted) for factor, found in candidates.items()}
+
+    @cache
+    def gate_reading(*seen: Site) -> tuple[Gate, dict[str, float]]:  # sites that read the same share a gate
+        return _learned(make_gate(), seen, recorded)
+
     fitted = []
     for site in chosen:
-        source, target, control = (recorded[group][site.path] for group in ("source", "target", "control"))
-        learned_gate = make_gate().reset(site.channels)
-        learned_method = make_method().reset(site.channels)
-        accuracy = cross_validated_accuracy(learned_gate, source, control)
-        learned_method.fit(source.pooled, target.pooled)
-        learned_gate.fit(source, control)
-        weight = _weight(accuracy, weighting, tau) if learned_gate.weighted else 1.0
-        fitted.append(SteeredSite(site, learned_gate, learned_method, weight, accuracy))
+        before, after = (_map_samples(recorded[group][site.path], inside) for group in ("from", "to"))
+        learned_method = make_method().reset(site.channels).fit(before, after)
+        learned_gate, measured = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
+        weight = _weight(measured["accuracy"], weighting, tau) if unfitted.weighted else 1.0
+        elsewhere = {factor: place for factor, place in reads.items() if place != site}
+        fitted.append(SteeredSite(site, learned_gate, learned_method, weight, measured, elsewhere))
     kept = _trusted(fitted, tau, concept)
     return Steerer(
         kept,
         {
-            "model": fingerprint(denoiser, [s.site for s in kept]),
+            "model": fingerprint(denoiser, list(dict.fromkeys([*(s.site for s in kept), *reads.values()]))),
             "concept": {"label": concept.concept.label, "text": concept.concept.text},
             "method": part_of(kept[0].method),
             "gate": part_of(kept[0].gate),
             "strength": float(strength),
-            "generation": dict(generation or {}),
+            "generation": {**sampling_of(pipe), **(generation or {})},
             "prompts": {"name": concept.name, "digest": concept.digest},
+            "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
             "fit": {
                 "seconds": round(time.monotonic() - began, 2),
                 "seed": seed,
-                "samples": {group: len(next(iter(sites.values())).pooled) for group, sites in recorded.items()},
+                "samples": {
+                    group: len(next(iter(recorded[group].values())).pooled)
+                    for group in ("source", "target", "control")
+                    if group in recorded
+                },
+                "map_from": "inside" if inside else "pooled",
                 "weighting": weighting,
                 "tau": tau,
-                "accuracy": {s.site.path: s.accuracy for s in fitted},
+                "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
             },
         },
     )
 
 
-def cross_validated_accuracy(gate: Gate, source: Samples, control: Samples, folds: int = 4) -> float:
-    """Share of samples whose side the classifier of a gate finds, on prompts that it has not seen.
-
-    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that is no classifier is measured
-    with the paper's.
-
-    Args:
-        gate: The gate of the site.
-        source: Samples that show the concept.
-        control: Samples that don't.
-        folds: At most the number of prompts of the smaller side.
-
-    Returns:
-        Accuracy in [0, 1].
-
-    Raises:
-        InputError: If an activation is not finite.
-    """
-    pooled = torch.cat([source.pooled, control.pooled])
-    if not torch.isfinite(pooled).all():
+def _readable(
+    denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate, chosen: Sequence[Site]
+) -> dict[str, list[Site]]:
+    """The sites among which each factor's reading site is chosen; factors that read their own site are left out."""
+    wanted = dict(read) if isinstance(read, Mapping) else {} if read is None else dict.fromkeys(gate.factors, read)
+    unknown = sorted(wanted.keys() - set(gate.factors))
+    if unknown:
         raise InputError(
-            "Recorded activations hold NaN or infinite values, so no gate can be learned. Look at the pictures that "
-            "the pipeline draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
+            f"read names the factor {unknown[0]!r}, but the gate {gate.name!r} has {', '.join(gate.factors)}."
         )
-    X, y = pooled.double().numpy(), np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
-    groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
-    smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
-    classifier = (gate if isinstance(gate, LogisticGate) else LogisticGate()).classifier(len(X) // 2, X.shape[1])
-    predicted = cross_val_predict(classifier, X, y, groups=groups, cv=GroupKFold(max(2, min(folds, smaller))))
-    return float((predicted == y).mean())
+    automatic = {"whether": list(chosen), "where": find_sites(denoiser, ["resnets", "blocks"])}
+    found = {
+        factor: automatic.get(factor, []) if pattern == "auto" else [_one_site(denoiser, pattern)]
+        for factor, pattern in wanted.items()
+    }
+    return {factor: sites for factor, sites in found.items() if sites}
+
+
+def _best(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]], gate: Gate) -> Site:
+    """The candidate at which a factor is told best, on prompts that were not seen."""
+    if len(candidates) == 1:
+        return candidates[0]
+    source, control = recorded["source"], recorded["control"]
+    components = gate.where_components if isinstance(gate, PatchGate) else PatchGate().where_components
+    if factor == "whether":
+        return max(candidates, key=lambda s: cross_validated(gate, source[s.path], control[s.path]))
+    return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path], components))
+
+
+def _check_twins(concept: PromptSet) -> None:
+    if not concept.twins:
+        raise InputError(
+            f"Where the concept is can't be read off the prompt set {concept.name!r}, since its target prompts are not "
+            "said to be the twins of its source prompts. Write the i-th target as the i-th source without the concept, "
+            'in a folder whose concept.json says "twins": true; or pass a function as regions=; or choose '
+            'gate="calibrated", which sees no places.'
+        )
+
+
+def _known_inside(recorded: dict[str, dict[str, Samples]], map_from: MapFrom) -> bool:
+    """Whether the map is to learn from the concept's own places."""
+    known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
+    if map_from == "inside" and not known:
+        raise InputError(
+            "map_from='inside' needs twins, to know where the concept is. Choose a prompt set whose targets are twins "
+            "of its sources, without `towards`; or map_from='pooled'."
+        )
+    return known and map_from != "pooled"
+
+
+def _map_samples(samples: Samples, inside: bool) -> Float[Tensor, "n channels"]:
+    return samples.positions[samples.inside >= INSIDE] if inside and samples.inside is not None else samples.pooled
+
+
+def _learned(
+    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]]
+) -> tuple[Gate, dict[str, float]]:
+    """Fit a gate whose factors are read at the given sites, and measure it."""
+    gate.reset(*(site.channels for site in seen))
+    source, control = (_seen(recorded[group], seen) for group in ("source", "control"))
+    accuracy, auroc = cross_validated(gate, source, control)
+    gate.fit(source, control)
+    on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
+    measured = {"accuracy": accuracy, "auroc": auroc, "gate_on_source": on_source, "gate_on_control": on_control}
+    return gate, measured
+
+
+def _seen(recorded: dict[str, Samples], sites: Sequence[Site]) -> Samples:
+    """What a gate learns from: what is pooled where its first factor is read, positions where its last is."""
+    there = recorded[sites[-1].path]
+    return recorded[sites[0].path]._replace(positions=there.positions, inside=there.inside)
+
+
+def _one_site(denoiser: Any, pattern: str) -> Site:
+    found = find_sites(denoiser, pattern)
+    if len(found) > 1:
+        raise InputError(
+            f"read={pattern!r} matches {len(found)} sites, but a factor is read at one. Choose one of: "
+            f"{', '.join(site.path for site in found[:8])}{' …' if len(found) > 8 else ''}."
+        )
+    return found[0]
 
 
 def _maker(registry: Any, chosen: Any) -> Any:
@@ -153,51 +249,32 @@ def _maker(registry: Any, chosen: Any) -> Any:
     return lambda: type(chosen)(**settings_of(chosen))
 
 
-def _check_settings(concept: PromptSet, method: SteeringMethod, weighting: str, tau: float) -> None:
-    if weighting not in ("accuracy", "threshold"):
-        raise InputError(f"weighting must be 'accuracy' or 'threshold', but is {weighting!r}.")
+def _check_settings(
+    concept: PromptSet,
+    goal: PromptSet,
+    method: SteeringMethod,
+    weighting: str,
+    map_from: str,
+    tau: float,
+    positions: int,
+) -> None:
+    for name, value, kind in (("weighting", weighting, Weighting), ("map_from", map_from, MapFrom)):
+        if value not in get_args(kind):
+            raise InputError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}.")
     if not 0.5 <= tau <= 1:
         raise InputError(f"tau must be between 0.5 (chance) and 1, but is {tau}. The paper uses 0.75.")
-    if method.needs_target and not concept.target:
+    if method.needs_target and not goal.target:
         raise InputError(
             f"The method {method.name!r} moves source activations towards target ones, but the prompt set "
-            f"{concept.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
+            f"{goal.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
         )
+    if positions < 1:
+        raise InputError(f"positions must be at least 1, but is {positions}. The default is 16.")
     if min(len(concept.source), len(concept.control)) < 2:
         raise InputError(
             f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
             "prompts; a gate needs at least 2 of each, and works well from 32."
         )
-
-
-def _record(
-    pipe: "StableDiffusionPipeline",
-    concept: PromptSet,
-    sites: Sequence[Site],
-    seed: int,
-    batch_size: int,
-    generation: Mapping[str, Any] | None,
-    progress: bool,
-) -> dict[str, dict[str, Samples]]:
-    recorded = {}
-    groups = {"source": seed, "target": seed, "control": seed + len(concept.source)}
-    total = sum(len(concept.texts(group)) for group in groups)
-    with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not progress) as bar:
-        for group, first in groups.items():
-            texts = concept.texts(group)
-            recorder = ActivationRecorder(
-                denoiser_of(pipe), sites, lambda rows: conditional_rows(pipe, rows), seed=seed
-            )
-            with recorder:
-                done = 0
-                settings = {**(generation or {}), "output_type": "latent"}
-                seeds = range(first, first + len(texts))
-                for latents in generate(pipe, texts, seeds, batch_size=batch_size, generation=settings):
-                    recorder.end_batch(range(done, done + len(latents)))
-                    done += len(latents)
-                    bar.update(len(latents))
-            recorded[group] = recorder.samples()
-    return recorded
 
 
 def _weight(accuracy: float, weighting: Weighting, tau: float) -> float:
@@ -209,8 +286,8 @@ def _weight(accuracy: float, weighting: Weighting, tau: float) -> float:
 def _trusted(fitted: list[SteeredSite], tau: float, concept: PromptSet) -> list[SteeredSite]:
     kept = [s for s in fitted if s.weight > 0]
     if not kept:
-        best = sorted(fitted, key=lambda s: -s.accuracy)[:5]
-        shown = ", ".join(f"{s.site.path} {s.accuracy:.2f}" for s in best)
+        best = sorted(fitted, key=lambda s: -s.measured["accuracy"])[:5]
+        shown = ", ".join(f"{s.site.path} {s.measured['accuracy']:.2f}" for s in best)
         raise InputError(
             f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of "
             f"tau={tau} or more, so a steerer would do nothing. The best sites: {shown}. Check that the pictures of "

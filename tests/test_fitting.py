@@ -7,17 +7,18 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import cross_validated_accuracy, fit
+from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
+from dsas_diffusion.validation import cross_validated, place_auroc
 
 SETTINGS = {"generation": GENERATION, "progress": False, "tau": 0.5}
 
@@ -29,7 +30,7 @@ def pipe():
 
 def test_caa_on_a_pipeline_is_the_difference_of_pooled_means(pipe):
     concept = tiny_concept()
-    steerer = fit(pipe, concept, **SETTINGS, batch_size=3, seed=5)
+    steerer = fit(pipe, concept, map_from="pooled", **SETTINGS, batch_size=3, seed=5)
     path = next(iter(steerer.sites))
     means = []
     for group in (concept.texts("source"), concept.texts("target")):
@@ -43,20 +44,56 @@ def test_caa_on_a_pipeline_is_the_difference_of_pooled_means(pipe):
     assert torch.allclose(steerer.sites[path].method.shift.double(), means[1] - means[0], atol=1e-5)
 
 
+def test_map_of_the_concepts_places_is_the_difference_of_their_means(pipe):
+    concept, wanted = tiny_concept(), 10_000
+    left = torch.zeros(len(concept.source), 8, 8)
+    left[:, :, :4] = 1
+    settings = {**SETTINGS, "gate": "patch", "regions": lambda pictures: left, "seed": 5}
+    steerer = fit(pipe, concept, **settings, positions=wanted)
+    pooled = fit(pipe, concept, **settings, map_from="pooled")
+    path = next(iter(steerer.sites))
+    means = []
+    for group in (concept.texts("source"), concept.texts("target")):
+        seen: list[torch.Tensor] = []
+        handle = pipe.unet.get_submodule(path).register_forward_hook(
+            lambda m, a, o, s=seen: s.append(o[len(o) // 2 :].unflatten(1, (4, 4))[:, :, :2].clone()) and None
+        )
+        draw(pipe, group, seed=5)
+        handle.remove()
+        means.append(torch.cat(seen).double().mean((0, 1, 2)))
+    exact, found = means[1] - means[0], steerer.sites[path].method.shift.double()
+    assert (found - exact).norm() < 0.05 * exact.norm()  # positions are drawn at random
+    assert (pooled.sites[path].method.shift.double() - exact).norm() > 2 * (found - exact).norm()
+
+
+def test_gate_and_map_may_learn_from_two_sets(pipe):
+    concept = tiny_concept()
+    goal = dataclasses.replace(concept, name="goal", source=concept.control, target=concept.source, twins=False)
+    steerer = fit(pipe, concept, gate="patch", towards=goal, **SETTINGS)
+    own = fit(pipe, concept, gate="patch", map_from="pooled", **SETTINGS)
+    other = fit(pipe, dataclasses.replace(goal, control=concept.target), gate="always", **SETTINGS)
+    for path, steered in steerer.sites.items():
+        assert torch.equal(steered.gate.where_weight, own.sites[path].gate.where_weight)
+        assert torch.allclose(steered.method.shift, other.sites[path].method.shift, atol=1e-5)
+    assert steerer.manifest["towards"]["name"] == "goal"
+    assert steerer.manifest["fit"]["map_from"] == "pooled"
+
+
 def test_same_seed_same_steerer_and_global_randomness_untouched(pipe):
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     one, two = (fit(pipe, tiny_concept(), **SETTINGS, seed=2) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     for path, steered in one.sites.items():
-        assert steered.accuracy == two.sites[path].accuracy
+        assert steered.measured == two.sites[path].measured
         assert torch.equal(steered.gate.weight, two.sites[path].gate.weight)
 
 
 def test_batch_size_does_not_matter(pipe):
-    one, two = (fit(pipe, tiny_concept(), gate="logistic", **SETTINGS, batch_size=n) for n in (1, 6))
+    one, two = (fit(pipe, tiny_concept(), **SETTINGS, batch_size=n) for n in (1, 6))
     for path, steered in one.sites.items():
         assert torch.allclose(steered.method.shift, two.sites[path].method.shift, atol=1e-4)
+        assert torch.allclose(steered.gate.where_weight, two.sites[path].gate.where_weight, atol=1e-3)
 
 
 def test_a_failing_fit_leaves_the_pipeline_clean(pipe):
@@ -83,7 +120,7 @@ def test_an_instance_brings_its_settings(pipe):
 def test_site_weights(pipe, weighting, gate):
     steerer = fit(pipe, tiny_concept(), gate=gate, weighting=weighting, **SETTINGS)
     for s in steerer.sites.values():
-        expected = 1.0 if gate == "always" or weighting == "threshold" else max(0.0, 2 * s.accuracy - 1)
+        expected = 1.0 if gate == "always" or weighting == "threshold" else max(0.0, 2 * s.measured["accuracy"] - 1)
         assert s.weight == expected
 
 
@@ -95,9 +132,17 @@ def test_site_weights(pipe, weighting, gate):
         ({"sites": "x.*"}, "matches nothing"),
         ({"tau": 0.2}, "tau must be between"),
         ({"weighting": "both"}, "weighting must be"),
+        ({"map_from": "outside"}, "map_from must be"),
+        ({"map_from": "inside", "towards": tiny_concept()}, "map_from='inside' needs twins"),
         ({"strength": float("inf")}, "finite"),
         ({"generation": {"prompt": "x"}}, "generation holds 'prompt'"),
         ({"batch_size": 0}, "batch_size"),
+        ({"read": "*.attn2"}, "matches 4 sites, but a factor is read at one"),
+        ({"read": {"whither": "auto"}}, "read names the factor 'whither'"),
+        ({"steps": [7]}, "No denoising step was recorded"),
+        ({"positions": 0}, "positions must be at least 1"),
+        ({"regions": lambda pictures: torch.full((5, 8, 8), 3.0)}, "Apply a sigmoid"),
+        ({"regions": lambda pictures: torch.full((5, 8, 8), 0.3)}, "lie inside the concept's region"),
     ],
 )
 def test_bad_arguments_are_explained(pipe, arguments, message):
@@ -108,7 +153,7 @@ def test_bad_arguments_are_explained(pipe, arguments, message):
 def test_a_set_without_targets_or_with_one_prompt_is_refused(pipe):
     concept = tiny_concept()
     with pytest.raises(InputError, match="no target prompts"):
-        fit(pipe, dataclasses.replace(concept, target=()), **SETTINGS)
+        fit(pipe, dataclasses.replace(concept, target=(), twins=False), **SETTINGS)
     with pytest.raises(InputError, match="at least 2 of each"):
         fit(pipe, dataclasses.replace(concept, control=concept.control[:1]), **SETTINGS)
 
@@ -137,7 +182,15 @@ def test_cross_validation_keeps_prompts_together_and_learns_the_pca_inside_the_f
     groups = np.concatenate([prompts, prompts + 12])
     model = make_pipeline(PCA(5), LogisticRegression(max_iter=1000))
     folds = cross_val_score(model, X, y, groups=groups, cv=GroupKFold(4))
-    assert cross_validated_accuracy(LogisticGate(), *samples) == pytest.approx(folds.mean(), abs=1e-9)
+    accuracy, auroc = cross_validated(LogisticGate(), *samples)
+    assert accuracy == pytest.approx(folds.mean(), abs=1e-9)
+    scores = cross_val_predict(model, X, y, groups=groups, cv=GroupKFold(4), method="predict_proba")[:, 1]
+    assert auroc == pytest.approx(mann_whitney(scores[y == 1], scores[y == 0]), abs=1e-3)  # PCA signs settle ties
+
+
+def mann_whitney(shown: np.ndarray, other: np.ndarray) -> float:
+    """AUROC by its meaning: how often a shown sample scores above another."""
+    return float((shown[:, None] > other).mean() + (shown[:, None] == other).mean() / 2)
 
 
 def test_recorder_keeps_every_call_and_a_few_positions(pipe):
@@ -149,7 +202,93 @@ def test_recorder_keeps_every_call_and_a_few_positions(pipe):
     assert samples.pooled.shape == (4, 64)  # 2 prompts × 2 steps
     assert samples.prompts.tolist() == [7, 8, 7, 8]
     assert samples.positions.shape == (12, 64)
+    assert samples.inside is None
     assert not pipe.unet.get_submodule(site.path)._forward_hooks
+
+
+def test_recorder_keeps_chosen_steps_and_says_what_lies_inside(pipe):
+    site = find_sites(pipe.unet, "cross-attention")[0]  # on a 4×4 grid, the latents having 8×8
+    regions = torch.zeros(2, 8, 8)
+    regions[1, :, 4:] = 1
+    with ActivationRecorder(
+        pipe.unet, [site], lambda rows: slice(rows // 2, rows), positions=64, steps=[1]
+    ) as recorder:
+        for _ in range(2):
+            draw(pipe, ["abc", "def"])
+            recorder.end_batch([0, 1])
+    samples = recorder.samples(regions)[site.path]
+    assert samples.prompts.tolist() == [0, 1, 0, 1]
+    inside = samples.inside.view(4, 64)
+    assert (inside[[0, 2]] == 0).all()
+    assert set(inside[[1, 3]].unique().tolist()) == {0.0, 1.0}
+    assert 0.2 < inside[[1, 3]].mean() < 0.8
+
+
+def test_gates_that_learn_places_are_told_them_by_twins_or_by_a_function(pipe):
+    concept = tiny_concept()
+    left = torch.zeros(len(concept.source), 16, 16)
+    left[:, :, :8] = 1
+    seen = []
+
+    def look(pictures):
+        seen.extend(pictures)
+        return left
+
+    told = fit(pipe, concept, gate="patch", regions=look, **SETTINGS)
+    assert len(seen) == len(concept.source)
+    assert seen[0].size == (16, 16)
+    twins = fit(pipe, concept, gate="patch", **SETTINGS)
+    path = next(iter(told.sites))
+    assert not torch.equal(told.sites[path].gate.where_weight, twins.sites[path].gate.where_weight)
+    with pytest.raises(InputError, match="one map a picture was expected"):
+        fit(pipe, concept, gate="patch", regions=lambda pictures: left[:2], **SETTINGS)
+    with pytest.raises(InputError, match="not said to be the twins"):
+        fit(pipe, dataclasses.replace(concept, twins=False), gate="patch", **SETTINGS)
+
+
+def test_a_view_is_measured_by_what_its_cells_can_tell():
+    generator = torch.Generator().manual_seed(0)
+    inside = (torch.rand(1600, generator=generator) < 0.3).float()
+    prompts = torch.arange(16).repeat_interleave(25)
+    control = Samples(torch.zeros(400, 4), prompts, torch.randn(1600, 4, generator=generator), None)
+    clear = torch.randn(1600, 4, generator=generator) + 6 * inside[:, None]
+    sharp = Samples(torch.zeros(400, 4), prompts, clear, inside)
+    assert place_auroc(sharp, control) > 0.99
+    coarse = sharp._replace(inside=inside * 0.6)  # the concept covers no cell whole
+    assert 0.6 < place_auroc(coarse, control) < 0.97
+    assert place_auroc(sharp._replace(positions=torch.randn(1600, 4, generator=generator)), control) < 0.6
+    assert place_auroc(sharp._replace(inside=None), control) == 0.5
+
+
+def test_every_gate_may_read_another_site(pipe):
+    reading = "up_blocks.0.resnets.0"
+    steerer = fit(pipe, tiny_concept(), gate="logistic", read=reading, **SETTINGS)
+    assert {s.reads["score"].path for s in steerer.sites.values()} == {reading}
+    assert len({tuple(s.gate.weight.tolist()) for s in steerer.sites.values()}) == 1
+    assert {row["reads"]["score"] for row in steerer.diagnose()} == {reading}
+
+
+def test_factors_of_a_gate_may_read_two_sites(pipe):
+    whether, where = "mid_block.attentions.0.transformer_blocks.0.attn2", "up_blocks.1.resnets.0"
+    steerer = fit(pipe, tiny_concept(), gate="patch", read={"whether": whether, "where": where}, **SETTINGS)
+    assert {row["reads"]["where"] for row in steerer.diagnose()} == {where}
+    assert {row["reads"]["whether"] for row in steerer.diagnose()} == {whether}
+    assert len({s.weight for s in steerer.sites.values()}) == 1
+    own = fit(pipe, tiny_concept(), gate="patch", read={"where": where}, **SETTINGS)
+    assert all(row["reads"]["whether"] == row["path"] for row in own.diagnose())
+    shared = next(iter(steerer.sites.values())).gate
+    assert torch.allclose(shared.weight, own.sites[whether].gate.weight)
+    assert torch.allclose(shared.where_weight, own.sites[whether].gate.where_weight)
+
+
+def test_reading_is_chosen_by_what_is_told_best(pipe):
+    steerer = fit(pipe, tiny_concept(), gate="patch", **SETTINGS)
+    alone = fit(pipe, tiny_concept(), gate="logistic", **SETTINGS).diagnose()
+    best = max(alone, key=lambda row: (row["accuracy"], row["auroc"]))
+    assert {row["reads"]["whether"] for row in steerer.diagnose()} == {best["path"]}
+    views = {row["reads"]["where"] for row in steerer.diagnose()}
+    assert len(views) == 1
+    assert views <= {site.path for site in find_sites(pipe.unet, ["resnets", "blocks"])}
 
 
 def test_recording_a_compiled_model_is_refused():

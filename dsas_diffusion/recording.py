@@ -1,0 +1,146 @@
+"""Draws a set's source, target and control prompts once, and records what gates and maps are learned from."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from .backends.diffusion import generate
+from .core.regions import twin_regions
+from .errors import InputError
+from .gates.base import Samples
+from .hooks.guidance import denoiser_of, rows_of
+from .hooks.recorder import ActivationRecorder
+from .hooks.sites import Site
+from .prompts import PromptSet
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+#: Where the concept is in the source pictures: read off twins, or told by a function from pictures to (n, h, w).
+Regions = Literal["twins"] | Callable[[list[Image.Image]], Tensor]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to draw and what to keep of it.
+
+    Args:
+        seed: First seed. Source and target twins share theirs; control prompts have others.
+        batch_size: Prompts a pipeline call.
+        generation: Sampling settings.
+        steps: Denoising steps to record, from 0; `None` for all.
+        positions: Positions of each sample to keep.
+        progress: Show a bar with the time left.
+    """
+
+    seed: int
+    batch_size: int
+    generation: Mapping[str, Any]
+    steps: Collection[int] | None
+    positions: int
+    progress: bool
+
+
+def record(
+    pipe: "StableDiffusionPipeline",
+    concept: PromptSet,
+    sites: Sequence[Site],
+    recording: Recording,
+    regions: Regions | None,
+    towards: PromptSet | None = None,
+) -> dict[str, dict[str, Samples]]:
+    """Draw the groups of a set and record every site.
+
+    Args:
+        pipe: The pipeline; it comes out as it went in.
+        concept: The prompts.
+        sites: What to record.
+        recording: How.
+        regions: Where the concept is in the source pictures; `None` if no one asks.
+        towards: Another set, whose source and target the map learns from; `None` for the concept's own.
+
+    Returns:
+        Samples by group (`source`, `control`, and `from` and `to` for the map) and site. If regions are known, those of
+        `source` and of its twins have `inside`; twins have their positions at the same places.
+
+    Raises:
+        InputError: If a function given as regions returns something else, or no step was recorded.
+    """
+    groups = {"source": (concept.texts("source"), recording.seed)}
+    if towards is None or regions == "twins":
+        groups["target"] = (concept.texts("target"), recording.seed)
+    groups["control"] = (concept.texts("control"), recording.seed + len(concept.source))
+    if towards is not None:
+        groups |= {
+            name: (towards.texts(group), recording.seed) for name, group in (("from", "source"), ("to", "target"))
+        }
+    recorders, pictures = {}, {}
+    total = sum(len(texts) for texts, _ in groups.values())
+    with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not recording.progress) as bar:
+        for group, (texts, first) in groups.items():
+            recorders[group] = ActivationRecorder(
+                denoiser_of(pipe),
+                sites,
+                lambda rows: rows_of(pipe, rows),
+                positions=recording.positions,
+                steps=recording.steps,
+                seed=recording.seed,
+            )
+            output = "pil" if callable(regions) and group == "source" else "latent"
+            pictures[group] = _draw(pipe, texts, first, recorders[group], recording, output, bar)
+    found = None
+    if callable(regions):
+        found = _checked(regions([image for images in pictures["source"] for image in images]), len(concept.source))
+    elif regions == "twins":
+        found = twin_regions(torch.cat(pictures["source"]), torch.cat(pictures["target"])).float()
+    marked = ("source", "target") if concept.twins else ("source",)
+    recorded = {group: recorders[group].samples(found if group in marked else None) for group in groups}
+    if not recorded["source"]:
+        raise InputError(
+            f"No denoising step was recorded: steps={sorted(recording.steps or ())} names none of those that ran. "
+            "Give numbers from 0 to num_inference_steps − 1."
+        )
+    own = {"from": recorded["source"], "to": recorded.get("target", {})}
+    return {**recorded, **({} if towards is not None else own)}
+
+
+def _draw(
+    pipe: "StableDiffusionPipeline",
+    texts: Sequence[str],
+    first: int,
+    recorder: ActivationRecorder,
+    recording: Recording,
+    output: str,
+    bar: Any,
+) -> list[Any]:
+    drawn, done = [], 0
+    settings = {**recording.generation, "output_type": output}
+    seeds = range(first, first + len(texts))
+    with recorder:
+        for pictures in generate(pipe, texts, seeds, batch_size=recording.batch_size, generation=settings):
+            recorder.end_batch(range(done, done + len(pictures)))
+            done += len(pictures)
+            bar.update(len(pictures))
+            drawn.append(pictures)
+    return drawn
+
+
+def _checked(found: Tensor, pictures: int) -> Tensor:
+    if not isinstance(found, Tensor) or found.ndim != 3 or len(found) != pictures:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(
+            f"The function given as regions returned {shape}, but one map a picture was expected: a tensor "
+            f"({pictures}, height, width) in [0, 1]."
+        )
+    found = found.float()
+    if not ((found >= 0) & (found <= 1)).all():
+        raise InputError(
+            f"The function given as regions returned values from {found.min():.3g} to {found.max():.3g}, but the share "
+            "of the concept at each place is in [0, 1]. Apply a sigmoid to logits."
+        )
+    return found

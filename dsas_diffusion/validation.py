@@ -1,0 +1,95 @@
+"""How far a site can be trusted: classifiers measured on prompts that they have not seen."""
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from torch import Tensor
+
+from .errors import InputError
+from .gates.base import Gate, Samples
+from .gates.logistic import LogisticGate, classifier
+from .gates.patch import INSIDE, OUTSIDE
+
+#: Positions of either group that a view is measured on at most.
+_POSITIONS = 3000
+
+
+def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 4) -> tuple[float, float]:
+    """Measure the classifier of a gate on prompts that it has not seen.
+
+    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that is no classifier is measured
+    with the paper's.
+
+    Args:
+        gate: The gate of the site.
+        source: Samples that show the concept.
+        control: Samples that don't.
+        folds: At most the number of prompts of the smaller side.
+
+    Returns:
+        Accuracy and area under the ROC curve, both in [0, 1].
+
+    Raises:
+        InputError: If an activation is not finite.
+    """
+    pooled = torch.cat([source.pooled, control.pooled])
+    _check_finite(pooled)
+    X, y = pooled.double().numpy(), np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
+    groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
+    smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
+    components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
+    scores = cross_val_predict(
+        classifier(len(X) // 2, X.shape[1], components),
+        X,
+        y,
+        groups=groups,
+        cv=GroupKFold(max(2, min(folds, smaller))),
+        method="decision_function",
+    )
+    return float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores))
+
+
+def place_auroc(source: Samples, control: Samples, components: int = 16, folds: int = 4) -> float:
+    """Measure how well a site tells places of the concept from others, on prompts that it has not seen.
+
+    A position counts as inside by the share of it that the concept covers, and as outside by the rest, so that a coarse
+    grid can't do better than its cells allow.
+
+    Args:
+        source: Samples that show the concept, with `inside`.
+        control: Samples that don't.
+        components: Principal components of the classifier.
+        folds: Of prompts.
+
+    Returns:
+        Area under the ROC curve of the patch gate's second classifier, in [0, 1]; 0.5 where nothing lies inside.
+    """
+    if source.inside is None:
+        return 0.5
+    _check_finite(source.positions, control.positions)
+    each = len(source.positions) // len(source.pooled)
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randperm(len(s.positions), generator=generator)[:_POSITIONS] for s in (source, control)]
+    X = torch.cat([source.positions[rows[0]], control.positions[rows[1]]]).double().numpy()
+    inside = torch.cat([source.inside[rows[0]], torch.zeros(len(rows[1]))]).double().numpy()
+    groups = torch.cat([source.prompts[rows[0] // each], control.prompts[rows[1] // each] + 1 + source.prompts.max()])
+    scores = np.full(len(X), np.nan)
+    for learned, unseen in GroupKFold(folds).split(X, groups=groups.numpy()):
+        shown, other = learned[inside[learned] >= INSIDE], learned[inside[learned] < OUTSIDE]
+        if min(len(shown), len(other)) < 2:
+            return 0.5
+        model = classifier(len(shown) + len(other), X.shape[1], components, balanced=True)
+        known = np.concatenate([shown, other])
+        model.fit(X[known], inside[known] >= INSIDE)
+        scores[unseen] = model.decision_function(X[unseen])
+    y = np.repeat([1, 0], len(X))
+    return float(roc_auc_score(y, np.tile(scores, 2), sample_weight=np.concatenate([inside, 1 - inside])))
+
+
+def _check_finite(*activations: Tensor) -> None:
+    if not all(torch.isfinite(values).all() for values in activations):
+        raise InputError(
+            "Recorded activations hold NaN or infinite values, so no gate can be learned. Look at the pictures that "
+            "the pipeline draws for these prompts; load it in float32 or bfloat16 if it overflows in float16."
+        )
