@@ -5,7 +5,7 @@ import platform
 import torch
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo import BATCH_SIZE, GENERATION, cost
+from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, cost
 from dsas_diffusion.evaluation.report import format_table
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Fit one steerer a gate and time pictures with it and without, in turn."""
     pipe, prompts = orchard.load_pipeline("unet"), load_prompts("orchard/banana")
     rows = []
-    for gate in ("always", "logistic", "calibrated"):
+    for gate in ("always", "logistic", "calibrated", "image_mean", "patch"):
         steerer = fit(pipe, prompts, gate=gate, batch_size=BATCH_SIZE, generation=GENERATION)
         times = cost(pipe, steerer, prompts.tuning["control"])
         rows.append([gate, len(steerer.sites), steerer.manifest["fit"]["seconds"], *times.values()])

@@ -1,70 +1,110 @@
-"""Which λ each gate needs: removal and preservation on tuning prompts, over a grid.
+"""Which λ a gate needs: removal and preservation on tuning prompts, over a grid.
 
-python -m benchmarks.strength --concepts banana apple cup --gates calibrated logistic always
+python -m benchmarks.strength --concepts banana apple cup --gates patch image_mean always
 """
 
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo import BATCH_SIZE, GENERATION, KINDS, Judges, draw, first_seed, judged, write_prompts
+from dsas_diffusion.demo import TOWARDS
+from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged
+from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
 
+COLUMNS = {
+    "concept": "",
+    "gate": "",
+    "sites": "",
+    "read": "",
+    "λ": ".2f",
+    "source left": ".3f",
+    "no invented": ".3f",
+    "control kept": ".3f",
+    "PSNR dB": ".1f",
+    "mixed left": ".3f",
+    "other kept": ".3f",
+    "change outside": ".4f",
+    "sharp inside": ".3f",
+    "sharp outside": ".3f",
+}
+
 
 def main() -> None:
-    """Print one row for each concept, gate, site preset and λ."""
+    """Print one row for each concept, gate, site preset, reading and λ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="+", default=["banana"])
-    parser.add_argument("--gates", nargs="+", default=["calibrated", "logistic", "always"])
+    parser.add_argument("--task", choices=TOWARDS, default="remove")
+    parser.add_argument("--gates", nargs="+", default=["patch", "image_mean", "always"])
     parser.add_argument("--sites", nargs="+", default=["auto"])
+    parser.add_argument("--map-from", choices=("auto", "pooled", "inside"), default="inside")
+    parser.add_argument("--read", nargs="+", default=["auto"])
     parser.add_argument("--strengths", nargs="+", type=float, default=[1, 2, 3, 4, 6, 8])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
-    pipe = orchard.load_pipeline("unet")
-    judges = Judges(ClipJudge(*orchard.load_clip(), name="orchard"), orchard.load_detector())
-    columns = {"concept": "", "gate": "", "sites": "", "λ": ".2f", "source left": ".3f", "no invented": ".3f"}
-    columns |= {"control kept": ".3f", "PSNR dB": ".1f", "mixed left": ".3f", "other kept": ".3f"}
+    pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
+    clip = ClipJudge(*orchard.load_clip(), name="orchard")
     rows = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")
         with TemporaryDirectory() as place:
-            folders = {kind: Path(place) / kind for kind in options.kinds}
-            for kind, folder in folders.items():
-                seed = first_seed(0, 5 + KINDS.index(kind))
-                draw(pipe, prompts.tuning[kind], seed, folder / "unsteered")
+            bench = Bench(pipe, clip, detector, prompts, prompts.tuning, 0, Path(place))
+            for kind in options.kinds:
+                folder = bench.folder / "images" / kind
+                draw(pipe, prompts.tuning[kind], _seed(kind), folder / "unsteered", GENERATION, BATCH_SIZE)
                 write_prompts(prompts.tuning[kind], folder)
-            for gate in options.gates:
-                for sites in options.sites:
-                    steerer = fit(
-                        pipe,
-                        prompts,
-                        gate=gate,
-                        sites=sites,
-                        batch_size=BATCH_SIZE,
-                        generation=GENERATION,
-                        progress=False,
+            for gate, sites, read in ((g, s, r) for g in options.gates for s in options.sites for r in options.read):
+                steerer = fit(
+                    pipe,
+                    prompts,
+                    gate=gate,
+                    sites=sites,
+                    read=None if read == "own" else read,
+                    towards=TOWARDS[options.task],
+                    map_from=options.map_from if options.task == "remove" else "auto",
+                    batch_size=BATCH_SIZE,
+                    generation=GENERATION,
+                    progress=False,
+                )
+                for strength in options.strengths:
+                    side = f"{len(rows)}"
+                    for kind in options.kinds:
+                        with steerer.attached(pipe, strength):
+                            folder = bench.folder / "images" / kind / side
+                            draw(pipe, prompts.tuning[kind], _seed(kind), folder, GENERATION, BATCH_SIZE)
+                    found = {kind: judged(bench, kind, side)["paired"] for kind in options.kinds}
+                    rows.append(
+                        [
+                            concept,
+                            gate,
+                            sites,
+                            " ".join(steerer.diagnose()[0]["reads"].values()),
+                            strength,
+                            *_figures(found),
+                        ]
                     )
-                    for strength in options.strengths:
-                        found = {}
-                        for kind, folder in folders.items():
-                            side = f"{gate} {sites} {strength}".replace("*", "_")
-                            with steerer.attached(pipe, strength):
-                                draw(pipe, prompts.tuning[kind], first_seed(0, 5 + KINDS.index(kind)), folder / side)
-                            found[kind] = judged(folder, side, judges, prompts)["paired"]
-                        nothing: dict[str, float] = {}
-                        source, control, mixed = (found.get(kind, nothing) for kind in KINDS)
-                        rows.append(
-                            [
-                                concept, gate, sites, strength,
-                                1 - source.get("removal", float("nan")), source.get("no_invented_object"),
-                                control.get("objects_kept"), control.get("psnr_median"),
-                                1 - mixed.get("removal", float("nan")), mixed.get("objects_kept"),
-                            ]
-                        )  # fmt: skip
-                        print(format_table(rows[-1:], columns).splitlines()[-1], flush=True)
-    print(format_table(rows, columns))
+                    print(format_table(rows[-1:], COLUMNS).splitlines()[-1], flush=True)
+    print(format_table(rows, COLUMNS))
+
+
+def _seed(kind: str) -> int:
+    return first_seed(0, 4 + KINDS.index(kind))
+
+
+def _figures(found: dict[str, dict[str, Any]]) -> list[float | None]:
+    nothing: dict[str, float] = {}
+    source, control, mixed = (found.get(kind, nothing) for kind in KINDS)
+    return [
+        1 - source.get("removal", float("nan")),
+        source.get("no_invented_object"),
+        control.get("objects_kept"),
+        control.get("psnr_median"),
+        1 - mixed.get("removal", float("nan")),
+        *(mixed.get(key) for key in ("objects_kept", "change_outside", "sharpness_inside", "sharpness_outside")),
+    ]
 
 
 if __name__ == "__main__":

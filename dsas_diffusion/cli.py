@@ -17,7 +17,10 @@ from .errors import InputError
 # help; it returns nothing, or an exit status. Only the function that is asked for is imported.
 COMMANDS = {
     "demo": "demo:demo",
+    "fit": "commands:fit",
+    "generate": "commands:generate",
     "evaluate": "judges:evaluate",
+    "inspect": "commands:inspect",
     "orchard render": "orchard.commands:render",
     "orchard check": "orchard.commands:check",
     "orchard train detector": "orchard.training.detector:train",
@@ -99,6 +102,10 @@ def _parser(command: str, function: Callable[..., Any]) -> Any:
 def _in_one_paragraph(message: str, command: str) -> str:
     """Say in one paragraph what jsonargparse says in many lines."""
     see = f"`dsas {command} --help` describes the options."
+    choice = re.search(r'Parser key "(\w+)":\s+Expected an? typing\.Literal\[(.*?)\]\. Got value: (.*)', message)
+    if choice:
+        accepted = ", ".join(re.findall(r"'([^']*)'", choice[2]))
+        return f"--{choice[1]} is {choice[3]!r}, but must be one of: {accepted}. {see}"
     key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"Given value: (.*)", message)
     kinds = re.findall(r"Expected an? <class '(\w+)'>", message)
     if not key or not value:

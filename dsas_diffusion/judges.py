@@ -12,6 +12,7 @@ from .evaluation.pairs import evaluate_pairs, figures_table
 from .evaluation.presence import Detector
 from .evaluation.report import to_json
 from .files import atomic_write
+from .models import device_of
 
 
 def clip_judge(name: str, device: str | torch.device = "cpu", batch_size: int = 32) -> ClipJudge | None:
@@ -92,7 +93,7 @@ def evaluate(
     Raises:
         InputError: If something handed in can't be used.
     """
-    where = _device(device)
+    where = device_of(device)
     if clip == detector == "none" and twins is None:
         raise InputError(
             "With clip and detector none and without twins there is nothing to measure. Name one of the three."
@@ -117,19 +118,6 @@ def evaluate(
         asked = {"images": images, "prompts": prompts, "twins": twins, "concept": concept}
         judges = {"alternatives": alternatives or [], "clip": clip, "detector": detector}
         atomic_write(json, to_json({"settings": asked | judges, **figures}))
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:  # torch's two ways to say no
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"device is {name!r}, which can't be used here: {reason}. Accepted are cpu, or cuda with a GPU."
-        ) from error
 
 
 def _refuse_other_worlds(first: Path) -> None:

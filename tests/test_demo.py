@@ -7,12 +7,15 @@ import pytest
 from PIL import Image
 
 from dsas_diffusion.cli import main
-from dsas_diffusion.demo import KINDS, first_seed, summary, table
+from dsas_diffusion.demo import demo
+from dsas_diffusion.demo_figures import KINDS, better_by, first_seed
+from dsas_diffusion.demo_report import markdown, table
+from dsas_diffusion.errors import InputError
 
 
-def run(tmp_path, name: str) -> dict:
+def run(tmp_path, name: str, *options: str) -> dict:
     out = tmp_path / name
-    assert main(["demo", "--quick", "--out", str(out)]) == 0
+    assert main(["demo", "--quick", "--out", str(out), *options]) == 0
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
@@ -37,7 +40,17 @@ def test_demo_twice_with_one_seed_gives_the_same_figures(tmp_path, capsys):
         rows = (tmp_path / "one" / "images" / kind / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(row)["file"] for row in rows] == [f"{i:03d}.png" for i in range(16)]
     assert Image.open(tmp_path / "one" / "grid.png").size[0] > 500
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["grid.png", "images", "report.json", "steerer"]
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
+        "gates.png", "grid.png", "images", "report.json", "report.md", "steerer",
+    ]  # fmt: skip
+    assert one["localisation"]["gate_auroc"] > 0.8
+
+
+@pytest.mark.full
+def test_blur_task_blurs_the_concept_alone(tmp_path):
+    report = run(tmp_path, "blur", "--task", "blur")
+    assert report["blur"]["inside_ratio"] < report["blur"]["outside_ratio"]
+    assert report["rivals"] == {}
 
 
 @pytest.mark.parametrize(
@@ -69,17 +82,57 @@ def test_groups_of_pictures_share_no_seed():
     assert all(later - earlier >= 10_000 for earlier, later in pairwise(starts))
 
 
-def test_summary_and_table_hold_each_figure_once():
-    paired = {"removal": 0.9, "no_invented_object": 0.8, "objects_kept": 0.7, "psnr_median": 40.0}
-    images = {"concept_rate": 0.1, "clip_concept_rate": 0.2, "clip_concept": 30.0, "clip_prompt": 31.0}
-    twins = {"concept_rate": 1.0, "clip_concept_rate": 0.95, "clip_concept": 60.0, "clip_prompt": 61.0}
-    figures = summary({kind: {"images": images, "twins": twins, "paired": paired} for kind in KINDS})
-    assert figures["removal"]["left"] == pytest.approx(0.1)
-    assert figures["removal"]["clip_unsteered"] == 60.0
-    assert figures["preservation"] == {
-        "objects_kept": 0.7, "psnr_median": 40.0, "clip_unsteered": 61.0, "clip_steered": 31.0,
+def figures(**changed: float) -> dict:
+    part = {
+        "removal": {
+            "unsteered_rate": 1.0, "left": 0.1, "clip_rate_unsteered": 0.95, "clip_rate_steered": 0.2,
+            "no_invented_object": 0.8, "kid_to_target": 0.01,
+        },
+        "preservation": {
+            "objects_kept": 0.7, "psnr_median": 40.0, "ssim_mean": 0.9, "clip_unsteered": 61.0, "clip_steered": 31.0,
+        },
+        "mixed": {"left": 0.1, "other_kept": 0.9, "change_outside": 0.01},
+        "localisation": {"gate_auroc": 0.93, "gate_iou": 0.4},
     }  # fmt: skip
-    report = {"concept": "banana", "gate": "calibrated", "strength": 4.0, **figures, "cost": {"overhead_ratio": 1.05}}
-    shown = table({**report, "rivals": {"always": {"strength": 2.0, **figures}}})
-    assert "always λ=2" in shown
-    assert "1.050" in shown
+    return {**part, **changed}
+
+
+def test_table_and_markdown_hold_each_figure():
+    blur = {"inside_ratio": 0.25, "outside_ratio": 0.98}
+    rival = {
+        "strength": 2.0,
+        "matched": False,
+        **figures(),
+        "blur": blur,
+        "better_by": {"control_psnr": [12.0, 10.5, 13.5]},
+    }
+    report = {
+        "concept": "banana", "task": "remove", "method": "caa", "gate": "patch", "strength": 4.0, "seed": 0,
+        "num_inference_steps": 20, "guidance_scale": 7.5, "fit": {"seconds": 12.0}, **figures(),
+        "blur": blur, "cost": {"overhead_ratio": 1.05},
+        "rivals": {"always": rival},
+    }  # fmt: skip
+    shown, page = table(report), markdown(report)
+    for text in (shown, page):
+        assert "always λ=2" in text
+        assert all(figure in text for figure in ("1.050", "0.93", "0.25", "0.98", "61"))
+    assert "control psnr against always: +12 (95 % +10.5 to +13.5)" in page
+    assert "![gates](gates.png)" in page
+    assert "always does not remove as much at any strength that was tried" in page
+
+
+def test_better_by_leaves_out_prompts_without_a_value_and_caps_identical_pictures():
+    nan, inf = float("nan"), float("inf")
+    ours = {"psnr": [inf, 90.0, inf], "objects_kept": [1.0, nan, 1.0], "change_outside": [0.1, 0.1, 0.1]}
+    theirs = {"psnr": [80.0, 70.0, 100.0], "objects_kept": [0.0, 1.0, 0.0], "change_outside": [0.2, 0.2, 0.2]}
+    sides = [{kind: {"paired": {"each": each}} for kind in KINDS} for each in (ours, theirs)]
+    found = better_by(*sides)
+    assert found["mixed_other_kept"] == [1.0, 1.0, 1.0]
+    assert found["mixed_change_outside"] == pytest.approx([-0.1, -0.1, -0.1])
+    assert found["control_psnr"][0] == pytest.approx((20 + 20 + 0) / 3)
+
+
+def test_unknown_task_and_names_are_refused_before_any_work():
+    for wrong in ({"task": "erase"}, {"gate": "nogate"}, {"method": "nomethod"}):
+        with pytest.raises(InputError):
+            demo(**wrong)

@@ -51,7 +51,8 @@ def load_pipeline(
     path = weights_folder(name, folder, _FILES)
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-    with _unsaid("Expected types for vae"):  # it is annotated with AutoencoderKL, and runs AutoencoderTiny as well
+    # The vae is annotated with AutoencoderKL, and runs AutoencoderTiny as well; bars for four small files are noise.
+    with _unsaid("Expected types for vae"), _without_bars():
         return StableDiffusionPipeline.from_pretrained(path, dtype=dtype)
 
 
@@ -68,3 +69,19 @@ def _unsaid(beginning: str) -> Generator[None]:
         yield
     finally:
         logger.removeFilter(is_said)
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """Show no progress bars of Diffusers and Transformers."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    shown = [log for log in (diffusers_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()

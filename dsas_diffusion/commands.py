@@ -1,0 +1,211 @@
+"""`dsas fit`, `dsas generate` and `dsas inspect`: any pipeline, any prompt set, any steerer."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .drawing import draw, draw_twins, write_prompts
+from .errors import InputError
+from .evaluation.gate_pictures import overlay
+from .evaluation.report import contact_sheet, format_table
+from .files import atomic_folder
+from .fitting import MapFrom, Weighting
+from .fitting import fit as learn
+from .hooks.guidance import denoiser_of
+from .hooks.sites import find_sites
+from .hooks.steerer import Steerer
+from .hooks.storage import FILES
+from .models import Precision, device_of, load_pipeline
+from .prompts import Prompt, load_prompts, read_prompts
+
+_DRAWN = ("steered", "unsteered", "prompts.jsonl", "grid.png", "gates.png")
+
+
+def fit(
+    prompts: str,
+    out: str,
+    model: str = "orchard",
+    method: str = "caa",
+    gate: str = "patch",
+    sites: list[str] | None = None,
+    read: str | None = "auto",
+    towards: str | None = None,
+    map_from: MapFrom = "auto",
+    weighting: Weighting = "accuracy",
+    tau: float = 0.75,
+    strength: float = 1.0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    precision: Precision = "float32",
+    device: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Learn to suppress one concept in a pipeline's pictures, and save the steerer.
+
+    Args:
+        prompts: A prompt set: a bundled name such as orchard/banana, a folder, or a file.
+        out: Folder for the steerer.
+        model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
+        method: How to steer, by name.
+        gate: When and where to steer, by name.
+        sites: Presets or patterns of the sites to steer; by default auto.
+        read: The site that gates read; auto chooses for gates that see places, null is each its own.
+        towards: Another prompt set whose source and target the map learns from, such as orchard/blur.
+        map_from: What the map learns from: averages over pictures (pooled) or the concept's own places (inside); auto
+            is inside where those are known.
+        weighting: How accuracy becomes the site weight.
+        tau: Accuracy below which a site is left alone.
+        strength: The strength that the steerer has where none is given.
+        num_inference_steps: Denoising steps; by default the pipeline's own.
+        guidance_scale: Guidance scale; by default the pipeline's own.
+        seed: First seed.
+        batch_size: Prompts at a time.
+        precision: The type of the pipeline's weights.
+        device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
+        overwrite: Replace a steerer that is there already.
+
+    Raises:
+        InputError: If something handed in can't be used.
+    """
+    concept = load_prompts(prompts)
+    pipe = load_pipeline(model, device_of(device), precision)
+    with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:  # a taken place is refused at once
+        steerer = learn(
+            pipe,
+            concept,
+            method=method,
+            gate=gate,
+            sites=sites or "auto",
+            read=read,
+            towards=towards,
+            map_from=map_from,
+            weighting=weighting,
+            tau=tau,
+            strength=strength,
+            seed=seed,
+            batch_size=batch_size,
+            generation=_generation(num_inference_steps, guidance_scale),
+        )
+        steerer.save_pretrained(folder, overwrite=True)
+    print(_described(steerer))
+    print(f"\nSaved to {out}. Try it: dsas generate --model {model} --steerer {out} --prompt TEXT --out FOLDER")
+
+
+def generate(
+    steerer: str,
+    out: str,
+    model: str = "orchard",
+    prompt: list[str] | str | None = None,
+    prompts: str | None = None,
+    strength: float | None = None,
+    start: float = 0.0,
+    end: float = 1.0,
+    seed: int = 0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    twins: bool = True,
+    gates: bool = False,
+    batch_size: int = 16,
+    precision: Precision = "float32",
+    device: str | None = None,
+) -> None:
+    """Draw prompts with a steerer attached, beside what the pipeline draws without it.
+
+    Args:
+        steerer: The steerer's folder or hub id.
+        out: Folder for the pictures, prompts.jsonl and grid.png; earlier ones there are replaced.
+        model: The pipeline that the steerer was fitted on: orchard, a folder in Diffusers' format, or a hub id.
+        prompt: A text, or several as a list.
+        prompts: A .jsonl or .csv file of prompts, instead.
+        strength: The strength; by default the steerer's own.
+        start: Share of the steps after which steering begins.
+        end: Share of the steps after which it ends.
+        seed: Seed of the first picture; the others follow.
+        num_inference_steps: Denoising steps; by default those of the fit.
+        guidance_scale: Guidance scale; by default that of the fit.
+        twins: Draw each prompt without steering too.
+        gates: Write gates.png, too: where the gates were open.
+        batch_size: Prompts at a time.
+        precision: The type of the pipeline's weights.
+        device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
+
+    Raises:
+        InputError: If something handed in can't be used.
+    """
+    if (prompt is None) == (prompts is None):
+        raise InputError("Give either prompt, one text or several, or prompts, a file.")
+    texts = [prompt] if isinstance(prompt, str) else prompt or []
+    asked = [Prompt(text) for text in texts] if prompts is None else read_prompts(prompts)
+    loaded = Steerer.from_pretrained(steerer)
+    pipe = load_pipeline(model, device_of(device), precision)
+    generation = {**loaded.manifest["generation"], **_generation(num_inference_steps, guidance_scale)}
+    attached = {"strength": strength, "start": start, "end": end, "record_gates": gates}
+    with atomic_folder(out, overwrite=_DRAWN) as folder:
+        if twins:
+            run = draw_twins(pipe, loaded, asked, seed, folder, generation, batch_size, **attached)
+        else:
+            with loaded.attached(pipe, **attached) as run:
+                draw(pipe, asked, seed, folder / "steered", generation, batch_size)
+            write_prompts(asked, folder)
+        sides = ("unsteered", "steered") if twins else ("steered",)
+        drawn = [(p.text, [Image.open(folder / side / f"{i:03d}.png") for side in sides]) for i, p in enumerate(asked)]
+        contact_sheet(drawn, sides, across=min(3, len(drawn))).save(folder / "grid.png")
+        if gates:
+            overlay(drawn, sides, run).save(folder / "gates.png")
+    print(f"Drew {len(asked)} pictures: look at {Path(out) / 'grid.png'}.")
+
+
+def inspect(
+    model: str = "orchard",
+    steerer: str | None = None,
+    sites: list[str] | None = None,
+    precision: Precision = "float32",
+) -> None:
+    """List the sites of a pipeline, or say what a steerer holds.
+
+    Args:
+        model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
+        steerer: A steerer's folder or hub id, instead.
+        sites: Presets or patterns; by default every site.
+        precision: The type of the pipeline's weights.
+
+    Raises:
+        InputError: If something handed in can't be used.
+    """
+    if steerer is not None:
+        print(_described(Steerer.from_pretrained(steerer)))
+        return
+    denoiser = denoiser_of(load_pipeline(model, "cpu", precision))
+    found = find_sites(denoiser, sites or "all")
+    rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
+    print(f"{type(denoiser).__name__}: {len(found)} sites\n")
+    print(format_table(rows, {"site": "", "kind": "", "channels": "d", "layout": ""}))
+
+
+def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, Any]:
+    given = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _described(steerer: Steerer) -> str:
+    about = steerer.manifest
+    settings = ", ".join(f"{key} {value}" for key, value in about["generation"].items())
+    head = (
+        f"{steerer.concept}: method {about['method']['name']}, gate {about['gate']['name']}, strength "
+        f"{steerer.strength:g}; fitted on {about['prompts']['name']} in {about['fit']['seconds']:.0f} s ({settings})"
+    )
+    rows = [
+        [r["path"], r["accuracy"], r["auroc"], r["weight"], r["gate_on_source"], r["gate_on_control"]]
+        for r in steerer.diagnose()
+    ]
+    columns = {"site": "", "accuracy": ".3f", "AUROC": ".3f", "weight": ".2f", "h on source": ".3f"}
+    elsewhere = {
+        f"The gates read {factor} at {path}."
+        for row in steerer.diagnose()
+        for factor, path in row["reads"].items()
+        if any(other["reads"].get(factor) == path != other["path"] for other in steerer.diagnose())
+    }
+    return "\n\n".join([head, format_table(rows, {**columns, "h on control": ".3f"}), *sorted(elsewhere)])

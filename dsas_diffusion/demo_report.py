@@ -1,0 +1,107 @@
+"""The demo's report for people: the terminal's table, report.md, twins side by side, gates over pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from .demo_figures import KINDS
+from .evaluation.gate_pictures import Recorded, overlay
+from .evaluation.report import contact_sheet, format_table
+from .prompts import Prompt
+
+_SIDES: Final = ("unsteered", "steered")
+
+
+def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -> Image.Image:
+    """Twins side by side with their prompts: some of each kind."""
+    rows = [
+        (f"{kind}: {prompt.text}", _twins(folder, kind, index))
+        for kind in KINDS
+        for index, prompt in enumerate(heldout[kind][:each])
+    ]
+    return contact_sheet(rows, _SIDES, across=len(KINDS))
+
+
+def gate_sheet(folder: Path, prompts: Sequence[Prompt], run: Recorded, each: int = 8) -> Image.Image:
+    """Gate maps over mixed pictures: what was open where."""
+    rows = [(prompt.text, _twins(folder, "mixed", index)) for index, prompt in enumerate(prompts[:each])]
+    return overlay(rows, _SIDES, run)
+
+
+def _twins(folder: Path, kind: str, index: int) -> list[Image.Image]:
+    return [Image.open(folder / "images" / kind / side / f"{index:03d}.png") for side in _SIDES]
+
+
+def _lines(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    concept = report["concept"]
+    lines = [
+        (f"{concept} drawn, unsteered (source)", "removal", "unsteered_rate"),
+        ("  of those, still drawn when steered", "removal", "left"),
+        ("  the same by CLIP, unsteered", "removal", "clip_rate_unsteered"),
+        ("  the same by CLIP, steered", "removal", "clip_rate_steered"),
+        ("  pictures with no invented object", "removal", "no_invented_object"),
+        ("  KID to pictures of the target prompts", "removal", "kid_to_target"),
+        ("control: objects kept", "preservation", "objects_kept"),
+        ("control: median PSNR to the twin, dB", "preservation", "psnr_median"),
+        ("control: mean SSIM to the twin", "preservation", "ssim_mean"),
+        ("control: CLIP score, unsteered", "preservation", "clip_unsteered"),
+        ("control: CLIP score, steered", "preservation", "clip_steered"),
+        (f"mixed: {concept} still drawn", "mixed", "left"),
+        ("mixed: other object kept", "mixed", "other_kept"),
+        ("mixed: change off the concept's region", "mixed", "change_outside"),
+        ("mixed: gates against the detector, AUROC", "localisation", "gate_auroc"),
+    ]
+    if report["blur"]:
+        lines += [
+            (f"mixed: sharpness on the {concept}, of the twin's", "blur", "inside_ratio"),
+            ("mixed: sharpness elsewhere, of the twin's", "blur", "outside_ratio"),
+        ]
+    return lines
+
+
+def _rows(report: Mapping[str, Any]) -> tuple[list[list[object]], dict[str, str]]:
+    columns = {"": "", f"{report['gate']} λ={report['strength']:g}": ".3g"}
+    sides = [report]
+    for name, figures in report["rivals"].items():
+        columns[f"{name} λ={figures['strength']:g}"] = ".3g"
+        sides.append(figures)
+    return [[label, *(side[part][key] for side in sides)] for label, part, key in _lines(report)], columns
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report's main figures for the terminal, rivals beside the demo's own gate."""
+    return format_table(*_rows(report)) + f"\ntime with steering over without: {report['cost']['overhead_ratio']:.3f}"
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """report.md: both sheets, the table, and how sure the differences to the rivals are."""
+    rows, columns = _rows(report)
+    heads = list(columns)
+    lines = [
+        f"# {report['concept']}: {report['task']}",
+        "",
+        f"Method {report['method']}, gate {report['gate']}, λ = {report['strength']:g}, seed {report['seed']}, "
+        f"{report['num_inference_steps']} steps, guidance {report['guidance_scale']:g}; fitted in "
+        f"{report['fit']['seconds']:.0f} s. Rates are shares; rivals remove as much on tuning prompts.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|---|" + "---|" * (len(heads) - 1),
+        *("| " + " | ".join([str(row[0]).strip(), *map(_written, row[1:])]) + " |" for row in rows),
+        f"| time with steering over without | {report['cost']['overhead_ratio']:.3f} |" + " |" * (len(heads) - 2),
+        "",
+    ]
+    for name, figures in report["rivals"].items():
+        if not figures["matched"]:
+            lines.append(f"- {name} does not remove as much at any strength that was tried")
+        for key, (mean, low, high) in figures["better_by"].items():
+            lines.append(f"- {key.replace('_', ' ')} against {name}: {mean:+.3g} (95 % {low:+.3g} to {high:+.3g})")
+    lines += ["", "![twins](grid.png)", ""]
+    if report["gate"] != "always":
+        lines += ["Where the gates were open:", "", "![gates](gates.png)", ""]
+    return "\n".join(lines)
+
+
+def _written(value: Any) -> str:
+    return "–" if value is None or value != value else f"{value:.3g}"

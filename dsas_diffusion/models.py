@@ -1,0 +1,67 @@
+"""Pipelines and devices by what people type: a folder, a hub id, or Orchard's name."""
+
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+Precision = Literal["float32", "float16", "bfloat16"]
+
+
+def load_pipeline(
+    name: str, device: str | torch.device = "cpu", precision: Precision = "float32"
+) -> "StableDiffusionPipeline":
+    """Load a text-to-image pipeline.
+
+    Args:
+        name: `"orchard"`, a folder in Diffusers' format, or a hub id such as
+            `"stable-diffusion-v1-5/stable-diffusion-v1-5"`.
+        device: Where it computes.
+        precision: The type of its weights.
+
+    Returns:
+        The pipeline on the device.
+
+    Raises:
+        InputError: If there is no such pipeline, or it can't be loaded.
+    """
+    dtype = getattr(torch, precision)
+    if name == "orchard":
+        from . import orchard
+
+        return orchard.load_pipeline("unet", dtype=dtype).to(device)
+    from diffusers import DiffusionPipeline
+
+    try:
+        pipe = DiffusionPipeline.from_pretrained(name, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No pipeline could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard`, a folder with a "
+            "model_index.json, or the id of a repository on the hub that you can reach."
+        ) from error
+    return cast("StableDiffusionPipeline", pipe.to(device))  # others are refused where they would be steered
+
+
+def device_of(name: str | None) -> torch.device:
+    """Give the device that a name stands for.
+
+    Args:
+        name: Such as `"cpu"` or `"cuda"`; `None` for the GPU if there is one.
+
+    Raises:
+        InputError: If it can't be used here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:  # torch's two ways to say no
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"device is {name!r}, which can't be used here: {reason}. Accepted are cpu, or cuda with a GPU."
+        ) from error

@@ -1,0 +1,36 @@
+"""Every script under examples/ runs as its first line says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.full
+def test_examples_in_a_row(tmp_path):
+    """generate_without_banana.py reads what fit_concept.py saved."""
+    said = {}
+    for name in ("fit_concept", "generate_without_banana", "clip_scores"):
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / f"{name}.py"],
+            cwd=tmp_path,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said[name] = done.stdout
+    assert "accuracy" in said["fit_concept"]
+    assert (tmp_path / "outputs" / "without_banana.png").is_file()
+    assert "'a pear on a pink table': steered over 0% of the picture" in said["generate_without_banana"]
+    assert said["clip_scores"].count("CLIP score") == 3
+
+
+def test_no_example_is_left_out():
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == [
+        "clip_scores", "fit_concept", "generate_without_banana",
+    ]  # fmt: skip
