@@ -142,7 +142,7 @@ def test_site_weights(pipe, weighting, gate):
         ({"steps": [7]}, "No denoising step was recorded"),
         ({"positions": 0}, "positions must be at least 1"),
         ({"regions": lambda pictures: torch.full((5, 8, 8), 3.0)}, "Apply a sigmoid"),
-        ({"regions": lambda pictures: torch.full((5, 8, 8), 0.3)}, "lie inside the concept's region"),
+        ({"regions": lambda pictures: torch.full((5, 8, 8), 0.3)}, "lies inside the concept's region"),
     ],
 )
 def test_bad_arguments_are_explained(pipe, arguments, message):

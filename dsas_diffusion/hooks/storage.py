@@ -73,7 +73,7 @@ def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite]
         for s in sites
     ]
     tensors = {
-        f"{s.site.path}/{part}.{name}": tensor.detach().cpu().contiguous()
+        f"{s.site.path}/{part}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for s in sites
         for part, module in (("gate", s.gate), ("method", s.method))
         for name, tensor in module.state_dict().items()
