@@ -48,11 +48,5 @@ def test_cards_show_the_committed_figures():
 
 
 @pytest.mark.full
-def test_the_pipeline_draws_as_well_as_its_card_says():
-    """Fewer prompts than the card's, so a figure may fall anywhere the two 95 % intervals meet."""
-    written = json.loads((WEIGHTS / "figures.json").read_text(encoding="utf-8"))
-    said = {record["figure"]: record["interval"] for record in written["figures"] if record["model"] == "unet"}
-    measured = unet_figures(orchard.load_pipeline("unet"), orchard.load_detector(), 60)
-    assert {figure.name for figure in measured} == set(said)
-    for figure in measured:
-        assert figure.interval[1] >= said[figure.name][0], figure
+def test_the_pipeline():
+    assert missed(unet_figures(orchard.load_pipeline("unet"), orchard.load_detector(), 200)) == []
