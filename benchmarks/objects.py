@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
     clip = ClipJudge(*orchard.load_clip(), name="orchard")
-    strength = STRENGTHS["remove"]["patch"]
+    strength = STRENGTHS["remove"]
     lines = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")

@@ -32,11 +32,9 @@ from .models import device_of
 from .prompts import load_prompts
 
 Task = Literal["remove", "blur"]
-#: λ for each task and gate, chosen on tuning prompts by `python -m benchmarks.strength`.
-STRENGTHS: Final[dict[str, dict[str, float]]] = {
-    "remove": {"patch": 6.0, "calibrated": 2.0, "logistic": 2.0, "image_mean": 2.0, "always": 2.0},
-    "blur": {"patch": 6.0, "calibrated": 2.0, "logistic": 2.0, "image_mean": 2.0, "always": 2.0},
-}
+#: λ of a task where none is given, chosen for the patch gate on tuning prompts of bananas and apples by
+#: `python -m benchmarks.strength --concepts banana apple --gates patch --strengths 1.5 2 3 4`.
+STRENGTHS: Final[dict[str, float]] = {"remove": 3.0, "blur": 3.0}
 #: Where the map of a task leads, if not to the concept's own target prompts.
 TOWARDS: Final[dict[str, str | None]] = {"remove": None, "blur": "orchard/blur"}
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
@@ -65,7 +63,7 @@ def demo(
         task: What becomes of it: remove or blur.
         method: How to steer, by name.
         gate: When and where to steer, by name.
-        strength: The strength λ; by default what tuning prompts chose for the gate.
+        strength: The strength λ; by default what tuning prompts chose for the task and the patch gate.
         seed: First seed of the fit and of the pictures.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         out: Folder for the report, the pictures and the steerer; an earlier demo there is replaced.
@@ -78,9 +76,9 @@ def demo(
         raise InputError(f"concept is {concept!r}, but the demo knows Orchard's objects: {', '.join(orchard.OBJECTS)}.")
     if task not in TOWARDS:
         raise InputError(f"task is {task!r}, but must be one of: {', '.join(TOWARDS)}.")
-    known = STRENGTHS[task].get(GATES[gate].name, 1.0)
-    chosen = checked_strength(known if strength is None else strength)[0]
-    METHODS[method]
+    chosen = checked_strength(STRENGTHS[task] if strength is None else strength)[0]
+    for names, name in ((GATES, gate), (METHODS, method)):
+        names[name]  # raises for an unknown one
     where = device_of(device)
     prompts = load_prompts(f"orchard/{concept}")
     with atomic_folder(out, overwrite=_WRITTEN) as folder:

@@ -16,7 +16,7 @@ steerer = dsas.fit(
     prompts,
     method="caa",
     gate="patch",
-    strength=6.0,
+    strength=3.0,
     generation={"num_inference_steps": 20, "guidance_scale": 7.5},
 )
 for site in steerer.diagnose():
