@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo import STRENGTHS, TOWARDS
+from dsas_diffusion.demo import STRENGTH
 from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged, localisation, summary
 from dsas_diffusion.drawing import draw_twins
 from dsas_diffusion.evaluation.clip import ClipJudge
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
     clip = ClipJudge(*orchard.load_clip(), name="orchard")
-    strength = STRENGTHS["remove"]
+    strength = STRENGTH
     lines = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")
@@ -47,7 +47,6 @@ def main() -> None:
                 pipe,
                 prompts,
                 strength=strength,
-                towards=TOWARDS["remove"],
                 batch_size=BATCH_SIZE,
                 generation=GENERATION,
                 progress=False,

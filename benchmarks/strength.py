@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo import TOWARDS
 from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
@@ -37,7 +36,7 @@ def main() -> None:
     """Print one row for each concept, gate, site preset, reading and λ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="+", default=["banana"])
-    parser.add_argument("--task", choices=TOWARDS, default="remove")
+    parser.add_argument("--towards", help="another prompt set for the map, such as orchard/blur")
     parser.add_argument("--gates", nargs="+", default=["patch", "image_mean", "always"])
     parser.add_argument("--sites", nargs="+", default=["auto"])
     parser.add_argument("--map-from", choices=("auto", "pooled", "inside"), default="inside")
@@ -63,8 +62,8 @@ def main() -> None:
                     gate=gate,
                     sites=sites,
                     read=None if read == "own" else read,
-                    towards=TOWARDS[options.task],
-                    map_from=options.map_from if options.task == "remove" else "auto",
+                    towards=options.towards,
+                    map_from=options.map_from if options.towards is None else "auto",
                     batch_size=BATCH_SIZE,
                     generation=GENERATION,
                     progress=False,

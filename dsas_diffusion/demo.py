@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from . import orchard
 from .demo_figures import (
@@ -31,18 +31,14 @@ from .methods.base import METHODS
 from .models import device_of
 from .prompts import load_prompts
 
-Task = Literal["remove", "blur"]
-#: λ of a task where none is given, chosen for the patch gate on tuning prompts of bananas and apples by
+#: λ where none is given, chosen for the patch gate on tuning prompts of bananas and apples by
 #: `python -m benchmarks.strength --concepts banana apple --gates patch --strengths 1.5 2 3 4`.
-STRENGTHS: Final[dict[str, float]] = {"remove": 3.0, "blur": 3.0}
-#: Where the map of a task leads, if not to the concept's own target prompts.
-TOWARDS: Final[dict[str, str | None]] = {"remove": None, "blur": "orchard/blur"}
+STRENGTH: Final = 3.0
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
 
 
 def demo(
     concept: str = "banana",
-    task: Task = "remove",
     method: str = "caa",
     gate: str = "patch",
     strength: float | None = None,
@@ -60,10 +56,9 @@ def demo(
 
     Args:
         concept: One of Orchard's objects.
-        task: What becomes of it: remove or blur.
         method: How to steer, by name.
         gate: When and where to steer, by name.
-        strength: The strength λ; by default what tuning prompts chose for the task and the patch gate.
+        strength: The strength λ; by default what tuning prompts chose for the patch gate.
         seed: First seed of the fit and of the pictures.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         out: Folder for the report, the pictures and the steerer; an earlier demo there is replaced.
@@ -74,9 +69,7 @@ def demo(
     """
     if concept not in orchard.OBJECTS:
         raise InputError(f"concept is {concept!r}, but the demo knows Orchard's objects: {', '.join(orchard.OBJECTS)}.")
-    if task not in TOWARDS:
-        raise InputError(f"task is {task!r}, but must be one of: {', '.join(TOWARDS)}.")
-    chosen = checked_strength(STRENGTHS[task] if strength is None else strength)[0]
+    chosen = checked_strength(STRENGTH if strength is None else strength)[0]
     for names, name in ((GATES, gate), (METHODS, method)):
         names[name]  # raises for an unknown one
     where = device_of(device)
@@ -93,7 +86,6 @@ def demo(
                 prompts,
                 method=method,
                 gate=gate,
-                towards=TOWARDS[task],
                 strength=chosen,
                 seed=seed,
                 batch_size=BATCH_SIZE,
@@ -110,11 +102,11 @@ def demo(
             runs[kind] = draw_twins(
                 pipe, steerer, heldout[kind], first, place, GENERATION, BATCH_SIZE, record_gates=gate != "always"
             )
-        compared = task == "remove" and gate != "always" and not quick
+        compared = gate != "always" and not quick
         figures = {kind: judged(bench, kind, "steered") for kind in KINDS}
         report: dict[str, Any] = {
             "concept": concept,
-            "task": task,
+            "task": "remove",
             "method": method,
             "gate": gate,
             "strength": chosen,
@@ -128,7 +120,6 @@ def demo(
             **summary(bench, figures, "steered"),
             "localisation": localisation(bench, steerer),
             "cost": cost(pipe, steerer, heldout["control"]),
-            "blur": blur_of(figures) if task == "blur" else None,
             "rivals": rivals(bench, steerer, figures, fitted) if compared else {},
         }
         (folder / "report.json").write_text(to_json(report), encoding="utf-8")
@@ -139,9 +130,3 @@ def demo(
             gate_sheet(folder, heldout["mixed"], runs["mixed"]).save(folder / "gates.png")
     print(table(report))
     print(f"\nLook at {Path(out) / 'report.md'} with its pictures; every figure is in report.json beside it.")
-
-
-def blur_of(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """How sharp the concept and the rest still are: ratios to the unsteered twin, medians over mixed pictures."""
-    paired = figures["mixed"]["paired"]
-    return {"inside_ratio": paired["sharpness_inside"], "outside_ratio": paired["sharpness_outside"]}

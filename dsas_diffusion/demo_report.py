@@ -36,7 +36,7 @@ def _twins(folder: Path, kind: str, index: int) -> list[Image.Image]:
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     concept = report["concept"]
-    lines = [
+    return [
         (f"{concept} drawn, unsteered (source)", "removal", "unsteered_rate"),
         ("  of those, still drawn when steered", "removal", "left"),
         ("  the same by CLIP, unsteered", "removal", "clip_rate_unsteered"),
@@ -53,12 +53,6 @@ def _lines(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("mixed: change off the concept's region", "mixed", "change_outside"),
         ("mixed: gates against the detector, AUROC", "localisation", "gate_auroc"),
     ]
-    if report["blur"]:
-        lines += [
-            (f"mixed: sharpness on the {concept}, of the twin's", "blur", "inside_ratio"),
-            ("mixed: sharpness elsewhere, of the twin's", "blur", "outside_ratio"),
-        ]
-    return lines
 
 
 def _rows(report: Mapping[str, Any]) -> tuple[list[list[object]], dict[str, str]]:
