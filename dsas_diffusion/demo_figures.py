@@ -207,12 +207,13 @@ def rivals(
     )
     found = {}
     for name, rival in (("always", steerer.ungated()), ("image_mean", blind)):
-        low, high = 0, len(RIVAL_GRID) - 1
-        while low < high:
+        low, high = 0, len(RIVAL_GRID)
+        while low < high:  # ends past the grid where nothing on it is enough
             middle = (low + high) // 2
             enough = removed(bench, rival, RIVAL_GRID[middle]) >= wanted
             low, high = (low, middle) if enough else (middle + 1, high)
-        rival.strength = RIVAL_GRID[low]
+        matched = low < len(RIVAL_GRID)
+        rival.strength = RIVAL_GRID[low] if matched else RIVAL_GRID[-1]
         for number, kind in enumerate(KINDS):
             place = bench.folder / "images" / kind / name
             with rival.attached(bench.pipe):
@@ -220,7 +221,7 @@ def rivals(
         theirs = {kind: judged(bench, kind, name) for kind in KINDS}
         found[name] = {
             "strength": rival.strength,
-            "matched": removed(bench, rival, rival.strength) >= wanted,
+            "matched": matched,
             **summary(bench, theirs, name),
             "localisation": localisation(bench, rival),
             "better_by": better_by(figures, theirs),
