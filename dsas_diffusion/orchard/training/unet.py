@@ -82,7 +82,8 @@ def train(
         scenes: How many scenes to draw and train on.
         learning_rate: Highest learning rate of the U-Net.
         device: Where to train, ``cpu`` or ``cuda``.
-        fast: Compile the U-Net and multiply in bfloat16: takes minutes to begin, and pays on a device with bfloat16 units.
+        fast: Compile the U-Net and multiply in bfloat16: takes minutes to begin, and pays on a device with bfloat16
+            units.
         resume: Go on from the checkpoints in the folder; where there are none, from the committed weights, whose text
             encoder and autoencoder stay as they are.
 
