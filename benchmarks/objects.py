@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo import STRENGTH
+from dsas_diffusion.demo import TASKS
 from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged, localisation, summary
 from dsas_diffusion.drawing import draw_twins
 from dsas_diffusion.evaluation.clip import ClipJudge
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
     clip = ClipJudge(*orchard.load_clip(), name="orchard")
-    strength = STRENGTH
+    strength = TASKS["remove"].strength
     lines = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")

@@ -6,13 +6,15 @@ python -m benchmarks.strength --concepts banana apple cup --gates patch image_me
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 from dsas_diffusion import fit, load_prompts, orchard
 from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
+from dsas_diffusion.fitting import MapFrom
+from dsas_diffusion.gates.patch import PatchGate
 
 COLUMNS = {
     "concept": "",
@@ -39,7 +41,8 @@ def main() -> None:
     parser.add_argument("--towards", help="another prompt set for the map, such as orchard/blur")
     parser.add_argument("--gates", nargs="+", default=["patch", "image_mean", "always"])
     parser.add_argument("--sites", nargs="+", default=["auto"])
-    parser.add_argument("--map-from", choices=("auto", "pooled", "inside"), default="inside")
+    parser.add_argument("--map-from", choices=get_args(MapFrom), default="auto")
+    parser.add_argument("--core", type=float, default=1.0, help="the patch gate's setting of that name")
     parser.add_argument("--read", nargs="+", default=["auto"])
     parser.add_argument("--strengths", nargs="+", type=float, default=[1, 2, 3, 4, 6, 8])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
@@ -59,11 +62,11 @@ def main() -> None:
                 steerer = fit(
                     pipe,
                     prompts,
-                    gate=gate,
+                    gate=PatchGate(core=options.core) if gate == "patch" else gate,
                     sites=sites,
                     read=None if read == "own" else read,
                     towards=options.towards,
-                    map_from=options.map_from if options.towards is None else "auto",
+                    map_from=options.map_from,
                     batch_size=BATCH_SIZE,
                     generation=GENERATION,
                     progress=False,

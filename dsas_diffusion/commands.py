@@ -54,8 +54,8 @@ def fit(
         sites: Presets or patterns of the sites to steer; by default auto.
         read: The site that gates read; auto chooses for gates that see places, null is each its own.
         towards: Another prompt set whose source and target the map learns from, such as orchard/blur.
-        map_from: What the map learns from: averages over pictures (pooled) or the concept's own places (inside); auto
-            is inside where those are known.
+        map_from: What the map learns from: averages over pictures (pooled), the concept's region (inside), or the half
+            of it that a classifier is surest of (core); auto is core where the region is known.
         weighting: How accuracy becomes the site weight.
         tau: Accuracy below which a site is left alone.
         strength: The strength that the steerer has where none is given.

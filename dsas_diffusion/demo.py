@@ -1,8 +1,9 @@
 """`dsas demo`: fit on a bundled concept, draw held-out prompts with and without steering, judge, report."""
 
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from . import orchard
 from .demo_figures import (
@@ -10,6 +11,7 @@ from .demo_figures import (
     GENERATION,
     KINDS,
     Bench,
+    blur,
     cost,
     first_seed,
     judged,
@@ -31,14 +33,34 @@ from .methods.base import METHODS
 from .models import device_of
 from .prompts import load_prompts
 
-#: λ where none is given, chosen for the patch gate on tuning prompts of bananas and apples by
-#: `python -m benchmarks.strength --concepts banana apple --gates patch --strengths 1.5 2 3 4`.
-STRENGTH: Final = 3.0
+Goal = Literal["remove", "blur"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What becomes of the concept.
+
+    Args:
+        strength: λ where none is given, chosen for the patch gate on tuning prompts by `python -m benchmarks.strength`.
+        towards: The prompt set that the map leads along; `None` for the concept's own targets.
+        settings: Settings of gates, by name, where they are not the defaults.
+    """
+
+    strength: float
+    towards: str | None = None
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+TASKS: Final[dict[Goal, Task]] = {
+    "remove": Task(2.25),
+    "blur": Task(1.75, "orchard/blur", {"patch": {"core": 0.5}}),
+}
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
 
 
 def demo(
     concept: str = "banana",
+    task: Goal = "remove",
     method: str = "caa",
     gate: str = "patch",
     strength: float | None = None,
@@ -47,7 +69,7 @@ def demo(
     out: str = "outputs/demo",
     quick: bool = False,
 ) -> None:
-    """Suppress one of Orchard's objects, and show with pictures and figures what that did and what it left alone.
+    """Remove or blur one of Orchard's objects, and show with pictures and figures what that did and what it left alone.
 
     Fits on the bundled prompts, draws held-out ones of three kinds with and without steering from the same seeds
     (source: the concept alone; control: everything else; mixed: the concept beside something else), judges both with
@@ -56,20 +78,26 @@ def demo(
 
     Args:
         concept: One of Orchard's objects.
+        task: What becomes of it: remove or blur.
         method: How to steer, by name.
         gate: When and where to steer, by name.
-        strength: The strength λ; by default what tuning prompts chose for the patch gate.
+        strength: The strength λ; by default what tuning prompts chose for the task and the patch gate.
         seed: First seed of the fit and of the pictures.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         out: Folder for the report, the pictures and the steerer; an earlier demo there is replaced.
-        quick: 16 held-out prompts of each kind instead of 64, and no rivals beside it.
+        quick: 16 held-out prompts of each kind instead of 64, and no rivals beside it. A blur has none either, since
+            rivals are matched by removal.
 
     Raises:
-        InputError: If the concept or a name is unknown, the strength not finite, or the folder can't be written.
+        InputError: If the concept, the task or a name is unknown, the strength is not finite, or the folder can't be
+            written.
     """
     if concept not in orchard.OBJECTS:
         raise InputError(f"concept is {concept!r}, but the demo knows Orchard's objects: {', '.join(orchard.OBJECTS)}.")
-    chosen = checked_strength(STRENGTH if strength is None else strength)[0]
+    if task not in get_args(Goal):
+        raise InputError(f"task is {task!r}, but must be one of: {', '.join(get_args(Goal))}.")
+    to_do = TASKS[task]
+    chosen = checked_strength(to_do.strength if strength is None else strength)[0]
     for names, name in ((GATES, gate), (METHODS, method)):
         names[name]  # raises for an unknown one
     where = device_of(device)
@@ -85,7 +113,8 @@ def demo(
                 pipe,
                 prompts,
                 method=method,
-                gate=gate,
+                gate=GATES[gate](**to_do.settings.get(gate, {})),
+                towards=to_do.towards,
                 strength=chosen,
                 seed=seed,
                 batch_size=BATCH_SIZE,
@@ -102,11 +131,11 @@ def demo(
             runs[kind] = draw_twins(
                 pipe, steerer, heldout[kind], first, place, GENERATION, BATCH_SIZE, record_gates=gate != "always"
             )
-        compared = gate != "always" and not quick
+        compared = task == "remove" and gate != "always" and not quick
         figures = {kind: judged(bench, kind, "steered") for kind in KINDS}
         report: dict[str, Any] = {
             "concept": concept,
-            "task": "remove",
+            "task": task,
             "method": method,
             "gate": gate,
             "strength": chosen,
@@ -120,6 +149,7 @@ def demo(
             **summary(bench, figures, "steered"),
             "localisation": localisation(bench, steerer),
             "cost": cost(pipe, steerer, heldout["control"]),
+            "blur": blur(figures) if task == "blur" else None,
             "rivals": rivals(bench, steerer, figures, fitted) if compared else {},
         }
         (folder / "report.json").write_text(to_json(report), encoding="utf-8")

@@ -112,6 +112,16 @@ def summary(bench: Bench, figures: Mapping[str, dict[str, Any]], side: str) -> d
     }
 
 
+def blur(figures: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """Give the median sharpness, over the twins', of mixed pictures on the concept and off it and of control ones."""
+    mixed, control = figures["mixed"]["paired"], figures["control"]["paired"]
+    return {
+        "inside_ratio": mixed["sharpness_inside"],
+        "outside_ratio": mixed["sharpness_outside"],
+        "control_ratio": control["sharpness_outside"],
+    }
+
+
 def kid_to_target(bench: Bench, side: str) -> float:
     """KID of the source pictures to what the pipeline draws, unsteered, for the set's target prompts.
 

@@ -36,7 +36,13 @@ def _twins(folder: Path, kind: str, index: int) -> list[Image.Image]:
 
 def _lines(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     concept = report["concept"]
+    blurred = [
+        (f"mixed: sharpness on the {concept}, of the twin's", "blur", "inside_ratio"),
+        ("mixed: sharpness elsewhere", "blur", "outside_ratio"),
+        ("control: sharpness", "blur", "control_ratio"),
+    ]
     return [
+        *(blurred if report["blur"] else []),
         (f"{concept} drawn, unsteered (source)", "removal", "unsteered_rate"),
         ("  of those, still drawn when steered", "removal", "left"),
         ("  the same by CLIP, unsteered", "removal", "clip_rate_unsteered"),

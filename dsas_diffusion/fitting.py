@@ -3,15 +3,17 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
-from .gates.patch import INSIDE, PatchGate
+from .gates.logistic import surest
+from .gates.patch import INSIDE, OUTSIDE, PatchGate
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint
 from .hooks.guidance import denoiser_of, is_compiled, sampling_of
@@ -21,13 +23,15 @@ from .hooks.storage import part_of
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, record
-from .validation import cross_validated, place_auroc
+from .validation import certainty, cross_validated, place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 Weighting = Literal["accuracy", "threshold"]
-MapFrom = Literal["auto", "pooled", "inside"]
+MapFrom = Literal["auto", "pooled", "inside", "core"]
+#: Of the positions in a region read off twins, the share that a map learns from.
+CORE: Final = 0.5
 
 
 def fit(
@@ -65,27 +69,30 @@ def fit(
         gate: Name in `GATES`, or an instance whose settings are used at every site.
         sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer.
         read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
-            a gate's factors to such. `"auto"` is `None`, but for a gate that sees places: *whether* at the most
-            accurate of `sites`, *where* at the resnet or block that tells the concept's positions best from others. A
-            site that runs before the one that its gate reads is steered by the scores of the step before.
+            a gate's factors to such. `"auto"` is `None`, but for a gate that sees places: *whether* at the one of
+            `sites` that is surest of unseen prompts, *where* at the transformer block that tells the concept's
+            positions best from others. A site that runs before the one that its gate reads is steered by the scores of
+            the step before.
         regions: Where the concept is in the source pictures, for gates that learn places: `"twins"` reads it off source
             and target pictures of the same seed; a function gets the list of source pictures and returns maps
             (n, height, width) in [0, 1], such as a detector's.
         towards: Another set whose source and target the map learns from, while the gate learns from `prompts`: with
             `"orchard/blur"` the concept is blurred instead of removed. `None` for the set's own target.
         map_from: What the map learns from: `"pooled"` for averages over pictures, as in the papers; `"inside"` for the
-            concept's own places and the same places of the twins, so that λ = 1 is a whole change there (ours);
-            `"auto"` for `"inside"` with a gate that sees places.
+            region and the same places of the twins, so that λ = 1 is a whole change there; `"core"` for the half of
+            those places that a classifier is surest of, since regions read off twins are rough (both ours). `"auto"`
+            is `"pooled"` where the region is not known, and else `"core"` with twins, `"inside"` with a function.
         weighting: The site weight s from the accuracy a: `"accuracy"` for max(0, 2a − 1), `"threshold"` for 1 if a ≥ τ,
             else 0. The gate `always` has weight 1 everywhere; sites whose gates read *whether* at one place share its
             accuracy.
         tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
         strength: λ that the steerer uses where none is given.
         steps: Denoising steps to learn from, counted from 0; `None` for all.
-        positions: How many positions of each sample to keep, for gates that learn or calibrate on single positions.
+        positions: How many positions of each sample to keep at most, for gates and maps that learn from single ones;
+            fewer where a group has so many samples that a site would hold over 10,240.
         seed: First seed. Source and target twins share theirs; control prompts have others.
         batch_size: Prompts a pipeline call.
-        generation: Sampling settings; by default the pipeline's own.
+        generation: Sampling settings; by default the pipeline's own. The manifest keeps those that are numbers or text.
         progress: Show a bar with the time left.
 
     Returns:
@@ -104,7 +111,7 @@ def fit(
     _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, positions)
     checked_strength(strength)
     unfitted = make_gate()
-    places = unfitted.sees_places or map_from == "inside"
+    places = unfitted.sees_places or map_from in ("inside", "core")
     if places and regions == "twins":
         _check_twins(concept)
     if is_compiled(pipe):
@@ -116,7 +123,8 @@ def fit(
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
     recorded = record(pipe, concept, every, recording, regions if places else None, goal)
-    inside = _known_inside(recorded, map_from)
+    _check_finite(recorded)
+    map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best(factor, found, recorded, unfitted) for factor, found in candidates.items()}
 
     @cache
@@ -125,7 +133,7 @@ def fit(
 
     fitted = []
     for site in chosen:
-        before, after = (_map_samples(recorded[group][site.path], inside) for group in ("from", "to"))
+        before, after = _map_samples(site.path, recorded, map_from)
         learned_method = make_method().reset(site.channels).fit(before, after)
         learned_gate, measured = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
         weight = _weight(measured["accuracy"], weighting, tau) if unfitted.weighted else 1.0
@@ -140,7 +148,7 @@ def fit(
             "method": part_of(kept[0].method),
             "gate": part_of(kept[0].gate),
             "strength": float(strength),
-            "generation": {**sampling_of(pipe), **(generation or {})},
+            "generation": {**sampling_of(pipe), **_plain(generation or {})},
             "prompts": {"name": concept.name, "digest": concept.digest},
             "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
             "fit": {
@@ -151,13 +159,18 @@ def fit(
                     for group in ("source", "target", "control")
                     if group in recorded
                 },
-                "map_from": "inside" if inside else "pooled",
+                "map_from": map_from,
                 "weighting": weighting,
                 "tau": tau,
                 "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
             },
         },
     )
+
+
+def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that a file can hold and a later run can be compared by; callbacks and tensors are neither."""
+    return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
 
 
 def _readable(
@@ -170,7 +183,7 @@ def _readable(
         raise InputError(
             f"read names the factor {unknown[0]!r}, but the gate {gate.name!r} has {', '.join(gate.factors)}."
         )
-    automatic = {"whether": list(chosen), "where": find_sites(denoiser, ["resnets", "blocks"])}
+    automatic = {"whether": list(chosen), "where": find_sites(denoiser, "blocks")}
     found = {
         factor: automatic.get(factor, []) if pattern == "auto" else [_one_site(denoiser, pattern)]
         for factor, pattern in wanted.items()
@@ -185,7 +198,7 @@ def _best(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str,
     source, control = recorded["source"], recorded["control"]
     components = gate.where_components if isinstance(gate, PatchGate) else PatchGate().where_components
     if factor == "whether":
-        return max(candidates, key=lambda s: cross_validated(gate, source[s.path], control[s.path]))
+        return max(candidates, key=lambda s: certainty(gate, source[s.path], control[s.path]))
     return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path], components))
 
 
@@ -199,19 +212,40 @@ def _check_twins(concept: PromptSet) -> None:
         )
 
 
-def _known_inside(recorded: dict[str, dict[str, Samples]], map_from: MapFrom) -> bool:
-    """Whether the map is to learn from the concept's own places."""
-    known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
-    if map_from == "inside" and not known:
+def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:
+    broken = {path for samples in recorded.values() for path, s in samples.items() if not s.pooled.isfinite().all()}
+    if broken:
         raise InputError(
-            "map_from='inside' needs twins, to know where the concept is. Choose a prompt set whose targets are twins "
-            "of its sources, without `towards`; or map_from='pooled'."
+            f"Recorded activations hold NaN or infinite values at {len(broken)} sites, such as {min(broken)}, so "
+            "nothing can be learned from them. Look at the pictures that the pipeline draws for these prompts; load it "
+            "in float32 or bfloat16 if it overflows in float16."
         )
-    return known and map_from != "pooled"
 
 
-def _map_samples(samples: Samples, inside: bool) -> Float[Tensor, "n channels"]:
-    return samples.positions[samples.inside >= INSIDE] if inside and samples.inside is not None else samples.pooled
+def _settled(map_from: MapFrom, recorded: dict[str, dict[str, Samples]], regions: Regions) -> MapFrom:
+    """What the map learns from, `auto` decided."""
+    known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
+    if map_from in ("inside", "core") and not known:
+        raise InputError(
+            f"map_from={map_from!r} needs twins, to know where the concept is. Choose a prompt set whose targets are "
+            "twins of its sources, without `towards`; or map_from='pooled'."
+        )
+    if map_from != "auto":
+        return map_from
+    return "pooled" if not known else "core" if regions == "twins" else "inside"
+
+
+def _map_samples(
+    path: str, recorded: dict[str, dict[str, Samples]], map_from: MapFrom
+) -> tuple[Float[Tensor, "n channels"], Float[Tensor, "m channels"]]:
+    before, after = recorded["from"][path], recorded["to"][path]
+    if map_from == "pooled" or before.inside is None:
+        return before.pooled, after.pooled
+    chosen = before.inside >= INSIDE
+    if map_from == "core":
+        other = torch.cat([before.positions[before.inside < OUTSIDE], recorded["control"][path].positions])
+        chosen = surest(before.positions, chosen, other, CORE)
+    return before.positions[chosen], after.positions[chosen]  # twins have their positions at the same places
 
 
 def _learned(

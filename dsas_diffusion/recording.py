@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from PIL import Image
@@ -21,6 +22,8 @@ from .prompts import PromptSet
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
+#: Positions of one group to keep at one site at most, so that memory doesn't grow with steps and prompts.
+POSITIONS: Final = 10_240
 #: Where the concept is in the source pictures: read off twins, or told by a function from pictures to (n, h, w).
 Regions = Literal["twins"] | Callable[[list[Image.Image]], Tensor]
 
@@ -34,7 +37,7 @@ class Recording:
         batch_size: Prompts a pipeline call.
         generation: Sampling settings.
         steps: Denoising steps to record, from 0; `None` for all.
-        positions: Positions of each sample to keep.
+        positions: Positions of each sample to keep, at most; fewer where a group would have over `POSITIONS` a site.
         progress: Show a bar with the time left.
     """
 
@@ -79,6 +82,8 @@ def record(
         groups |= {
             name: (towards.texts(group), recording.seed) for name, group in (("from", "source"), ("to", "target"))
         }
+    most = max(len(texts) for texts, _ in groups.values()) * _steps(pipe, recording)
+    positions = min(recording.positions, max(1, POSITIONS // most))
     recorders, pictures = {}, {}
     total = sum(len(texts) for texts, _ in groups.values())
     with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not recording.progress) as bar:
@@ -87,7 +92,7 @@ def record(
                 denoiser_of(pipe),
                 sites,
                 lambda rows: rows_of(pipe, rows),
-                positions=recording.positions,
+                positions=positions,
                 steps=recording.steps,
                 seed=recording.seed,
             )
@@ -107,6 +112,13 @@ def record(
         )
     own = {"from": recorded["source"], "to": recorded.get("target", {})}
     return {**recorded, **({} if towards is not None else own)}
+
+
+def _steps(pipe: "StableDiffusionPipeline", recording: Recording) -> int:
+    """How many denoising steps of each picture are recorded."""
+    default = signature(pipe.__call__).parameters["num_inference_steps"].default
+    drawn = recording.generation.get("num_inference_steps", default)
+    return max(1, drawn if recording.steps is None else len(set(recording.steps) & set(range(drawn))))
 
 
 def _draw(

@@ -46,10 +46,22 @@ def test_demo_twice_with_one_seed_gives_the_same_figures(tmp_path, capsys):
     assert one["localisation"]["gate_auroc"] > 0.8
 
 
+@pytest.mark.full
+def test_blur_task_blurs_the_concept_and_not_the_rest(tmp_path, capsys):
+    report = run(tmp_path, "blur", "--task", "blur")
+    assert report["blur"]["inside_ratio"] < 0.6
+    assert report["blur"]["outside_ratio"] > 0.8
+    assert report["blur"]["control_ratio"] > 0.8
+    assert report["removal"]["steered_rate"] > 0.5  # blurred, not gone
+    assert report["rivals"] == {}
+    assert "sharpness on the banana" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--concept", "melon"], "concept is 'melon'"),
+        (["--task", "smudge"], "--task is 'smudge'"),
         (["--strength", "nan"], "--strength is 'nan', which it can't be; accepted is a finite number"),
         (["--strength", ".inf"], "strength must be a finite number"),
         (["--out", "/dev/null/demo"], "/dev/null"),
@@ -86,6 +98,7 @@ def figures(**changed: float) -> dict:
         },
         "mixed": {"left": 0.1, "other_kept": 0.9, "change_outside": 0.01},
         "localisation": {"gate_auroc": 0.93, "gate_iou": 0.4},
+        "blur": None,
     }  # fmt: skip
     return {**part, **changed}
 
@@ -110,6 +123,18 @@ def test_table_and_markdown_hold_each_figure():
     assert "control psnr against always: +12 (95 % +10.5 to +13.5)" in page
     assert "![gates](gates.png)" in page
     assert "always does not remove as much at any strength that was tried" in page
+
+
+def test_table_of_a_blur_says_how_sharp_what_is():
+    blurred = {"inside_ratio": 0.4321, "outside_ratio": 0.9876, "control_ratio": 1.0}
+    report = {
+        "concept": "banana", "task": "blur", "method": "caa", "gate": "patch", "strength": 1.5, "seed": 0,
+        "num_inference_steps": 20, "guidance_scale": 7.5, "fit": {"seconds": 12.0}, **figures(blur=blurred),
+        "cost": {"overhead_ratio": 1.05}, "rivals": {},
+    }  # fmt: skip
+    for text in (table(report), markdown(report)):
+        assert "sharpness on the banana" in text
+        assert all(figure in text for figure in ("0.432", "0.988"))
 
 
 def test_better_by_leaves_out_prompts_without_a_value_and_caps_identical_pictures():

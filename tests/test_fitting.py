@@ -11,14 +11,16 @@ from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_sco
 from sklearn.pipeline import make_pipeline
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
+from dsas_diffusion import recording
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.gates.patch import PatchGate
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
-from dsas_diffusion.validation import cross_validated, place_auroc
+from dsas_diffusion.validation import certainty, cross_validated, place_auroc
 
 SETTINGS = {"generation": GENERATION, "progress": False, "tau": 0.5}
 
@@ -64,6 +66,16 @@ def test_map_of_the_concepts_places_is_the_difference_of_their_means(pipe):
     exact, found = means[1] - means[0], steerer.sites[path].method.shift.double()
     assert (found - exact).norm() < 0.05 * exact.norm()  # positions are drawn at random
     assert (pooled.sites[path].method.shift.double() - exact).norm() > 2 * (found - exact).norm()
+
+
+def test_the_default_map_learns_from_the_surest_half_of_the_twins_region(pipe):
+    auto, core, inside = (
+        fit(pipe, tiny_concept(), gate="patch", map_from=m, **SETTINGS) for m in ("auto", "core", "inside")
+    )
+    assert [s.manifest["fit"]["map_from"] for s in (auto, core, inside)] == ["core", "core", "inside"]
+    for path, steered in auto.sites.items():
+        assert torch.equal(steered.method.shift, core.sites[path].method.shift)
+        assert not torch.equal(steered.method.shift, inside.sites[path].method.shift)
 
 
 def test_gate_and_map_may_learn_from_two_sets(pipe):
@@ -206,6 +218,30 @@ def test_recorder_keeps_every_call_and_a_few_positions(pipe):
     assert not pipe.unet.get_submodule(site.path)._forward_hooks
 
 
+def test_memory_of_positions_does_not_grow_without_bounds(pipe, monkeypatch):
+    kept = []
+
+    def recorder(*args, positions, **settings):
+        kept.append(positions)
+        return ActivationRecorder(*args, positions=positions, **settings)
+
+    monkeypatch.setattr(recording, "POSITIONS", 40)
+    monkeypatch.setattr(recording, "ActivationRecorder", recorder)
+    fit(pipe, tiny_concept(), gate="calibrated", **SETTINGS)
+    fit(pipe, tiny_concept(), gate="calibrated", **SETTINGS, steps=[1, 7])
+    most = max(len(tiny_concept().texts(group)) for group in ("source", "target", "control"))
+    assert kept == [max(1, 40 // (2 * most))] * 3 + [max(1, 40 // most)] * 3
+
+
+def test_generation_may_hold_what_no_file_can(pipe, tmp_path):
+    seen = []
+    generation = {**GENERATION, "callback_on_step_end": lambda pipe, step, at, kwargs: seen.append(step) or {}}
+    steerer = fit(pipe, tiny_concept(), generation=generation, progress=False, tau=0.5)
+    assert seen
+    assert steerer.manifest["generation"] == GENERATION
+    steerer.save_pretrained(tmp_path / "steerer")
+
+
 def test_recorder_keeps_chosen_steps_and_says_what_lies_inside(pipe):
     site = find_sites(pipe.unet, "cross-attention")[0]  # on a 4×4 grid, the latents having 8×8
     regions = torch.zeros(2, 8, 8)
@@ -282,13 +318,31 @@ def test_factors_of_a_gate_may_read_two_sites(pipe):
 
 
 def test_reading_is_chosen_by_what_is_told_best(pipe):
-    steerer = fit(pipe, tiny_concept(), gate="patch", **SETTINGS)
-    alone = fit(pipe, tiny_concept(), gate="logistic", **SETTINGS).diagnose()
-    best = max(alone, key=lambda row: (row["accuracy"], row["auroc"]))
-    assert {row["reads"]["whether"] for row in steerer.diagnose()} == {best["path"]}
+    chosen = find_sites(pipe.unet, "auto")
+    steerer = fit(pipe, tiny_concept(), gate="patch", seed=3, **SETTINGS)
+    drawn = recording.Recording(3, 16, GENERATION, None, 16, progress=False)
+    recorded = recording.record(pipe, tiny_concept(), chosen, drawn, None)
+    sure = {s.path: certainty(PatchGate(), recorded["source"][s.path], recorded["control"][s.path]) for s in chosen}
+    assert len(set(sure.values())) > 1
+    assert {row["reads"]["whether"] for row in steerer.diagnose()} == {max(sure, key=lambda path: sure[path])}
     views = {row["reads"]["where"] for row in steerer.diagnose()}
     assert len(views) == 1
-    assert views <= {site.path for site in find_sites(pipe.unet, ["resnets", "blocks"])}
+    assert views <= {site.path for site in find_sites(pipe.unet, "blocks")}
+
+
+def test_certainty_counts_by_how_far_a_prompt_is_on_the_wrong_side():
+    def samples(seed: int, shift: float) -> Samples:
+        generator = torch.Generator().manual_seed(seed)
+        pooled = torch.randn(80, 6, generator=generator)
+        pooled[:, 0] += shift
+        return Samples(pooled, torch.arange(80) // 4, pooled)
+
+    control = samples(1, -2)
+    clear, faint, nothing = (certainty(LogisticGate(), samples(0, shift), control) for shift in (6, -1, -2))
+    assert 0.99 < clear <= 1
+    assert 0.55 < faint < 0.8
+    assert 0.4 < nothing < 0.55
+    assert certainty(LogisticGate(), samples(0, -1), control) == faint
 
 
 def test_recording_a_compiled_model_is_refused():

@@ -82,10 +82,9 @@ class _MedianSharpnessRatio(Measure):
             InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
         """
         check_masks("regions", regions, images)
-        parts = {"inside": erode(regions, RIM), "outside": ~dilate(regions, RIM)}
-        sizes = torch.stack([part.flatten(1).sum(dim=1) for part in parts.values()])
-        ratios = sharpness_ratio(images, twins, parts[self.part])
-        counted = (sizes >= SMALLEST).all(dim=0) & ~ratios.isnan()
+        masks = erode(regions, RIM) if self.part == "inside" else ~dilate(regions, RIM)
+        ratios = sharpness_ratio(images, twins, masks)
+        counted = (masks.flatten(1).sum(dim=1) >= SMALLEST) & ~ratios.isnan()
         self.ratios.extend(ratios[counted].tolist())
         self.skipped += int((~counted).sum())
 
@@ -97,7 +96,7 @@ class _MedianSharpnessRatio(Measure):
 class SharpnessInside(_MedianSharpnessRatio):
     """Median over pairs of `sharpness_ratio` in the concept's region, shrunk by a rim of 2 pixels.
 
-    Pairs with under 16 pixels left inside or outside, or with a flat twin, are left out and counted in `skipped`.
+    Pairs with under 16 such pixels, or with a flat twin, are left out and counted in `skipped`.
     """
 
     part: ClassVar[Part] = "inside"
@@ -107,7 +106,8 @@ class SharpnessInside(_MedianSharpnessRatio):
 class SharpnessOutside(_MedianSharpnessRatio):
     """Median over pairs of `sharpness_ratio` on the rest, off the concept's region grown by a rim of 2 pixels.
 
-    Pairs with under 16 pixels left inside or outside, or with a flat twin, are left out and counted in `skipped`.
+    A picture without the concept is all rest. Pairs with under 16 such pixels, or with a flat twin, are left out and
+    counted in `skipped`.
     """
 
     part: ClassVar[Part] = "outside"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .base import Samples
-from .logistic import LogisticGate
+from .logistic import PICTURE_COMPONENTS, LogisticGate
 
 
 class ImageMeanGate(LogisticGate):
@@ -28,7 +28,7 @@ class ImageMeanGate(LogisticGate):
     name: ClassVar[str] = "image_mean"
     unit: ClassVar[str] = "sample"
 
-    def __init__(self, components: int = 5, dead_zone: float = 0.1) -> None:
+    def __init__(self, components: int = PICTURE_COMPONENTS, dead_zone: float = 0.1) -> None:
         if not 0 <= dead_zone < 1:
             raise InputError(f"dead_zone must be in [0, 1), but is {dead_zone}. The default is 0.1.")
         self.dead_zone = dead_zone

@@ -10,7 +10,7 @@ from torch.nn.functional import threshold
 from ..errors import InputError
 from .base import Samples
 from .calibrated import lowered
-from .logistic import LogisticGate, folded_classifier
+from .logistic import PICTURE_COMPONENTS, LogisticGate, folded_classifier, surest
 
 #: A position is inside from this share of the concept on, and outside below the other.
 INSIDE, OUTSIDE = 0.5, 0.1
@@ -30,9 +30,12 @@ class PatchGate(LogisticGate):
         where_components: Principal components of the second.
         control_mean: The largest mean of h over control positions, in (0, 1).
         dead_zone: h₀ in [0, 1): below it nothing is touched at all.
+        core: Share in (0, 1] of the region's positions that the second factor learns from, those that a first pass is
+            surest of. 1 covers the concept and its rim, as a removal needs; 0.5 keeps to the concept itself, as a blur
+            needs.
 
     Raises:
-        InputError: If `control_mean` or `dead_zone` is out of range.
+        InputError: If `control_mean`, `dead_zone` or `core` is out of range.
     """
 
     name: ClassVar[str] = "patch"
@@ -42,14 +45,20 @@ class PatchGate(LogisticGate):
     where_bias: Tensor
 
     def __init__(
-        self, components: int = 5, where_components: int = 16, control_mean: float = 0.02, dead_zone: float = 0.1
+        self,
+        components: int = PICTURE_COMPONENTS,
+        where_components: int = 16,
+        control_mean: float = 0.02,
+        dead_zone: float = 0.1,
+        core: float = 1.0,
     ) -> None:
-        if not 0 < control_mean < 1 or not 0 <= dead_zone < 1:
+        if not 0 < control_mean < 1 or not 0 <= dead_zone < 1 or not 0 < core <= 1:
             raise InputError(
-                "The patch gate needs 0 < control_mean < 1 and 0 <= dead_zone < 1, but got "
-                f"control_mean={control_mean} and dead_zone={dead_zone}. The defaults are 0.02 and 0.1."
+                "The patch gate needs 0 < control_mean < 1, 0 <= dead_zone < 1 and 0 < core <= 1, but got "
+                f"control_mean={control_mean}, dead_zone={dead_zone} and core={core}. The defaults are 0.02, 0.1 and 1."
             )
-        self.where_components, self.control_mean, self.dead_zone = where_components, control_mean, dead_zone
+        self.where_components, self.control_mean = where_components, control_mean
+        self.dead_zone, self.core = dead_zone, core
         super().__init__(components)
 
     def reset(self, channels: int, where_channels: int | None = None) -> Self:
@@ -74,8 +83,9 @@ class PatchGate(LogisticGate):
                 "The patch gate needs to know where the concept is. Give the prompt set target prompts, the same "
                 "scenes without the concept, or pass regions= to `fit`."
             )
-        shown = source.positions[source.inside >= INSIDE]
         other = torch.cat([source.positions[source.inside < OUTSIDE], control.positions])
+        chosen = surest(source.positions, source.inside >= INSIDE, other, self.core, self.where_components)
+        shown = source.positions[chosen]
         if len(shown) < 2 or len(other) < 2:
             raise InputError(
                 f"Of the recorded source positions {len(shown)} lie inside the concept's region and {len(other)} "

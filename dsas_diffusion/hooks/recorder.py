@@ -88,7 +88,7 @@ class ActivationRecorder:
             where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
             kept = chosen[:, where.to(chosen.device)]
             grid = grid_of(chosen.shape[1], self._latent)
-            self._running[site.path].append(_Call(pool(chosen).cpu(), kept.float().cpu(), where, grid))
+            self._running[site.path].append(_Call(pool(chosen).cpu(), kept.cpu(), where, grid))
 
         return read
 

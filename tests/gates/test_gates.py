@@ -11,7 +11,7 @@ from dsas_diffusion.core.registry import settings_of
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.gates.base import GATES, Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
-from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.gates.logistic import LogisticGate, surest
 from dsas_diffusion.gates.patch import PatchGate
 
 
@@ -112,14 +112,14 @@ def test_always_is_open_everywhere_and_without_site_weight(source, control):
 
 
 def test_image_mean_is_the_papers_gate_on_the_mean(source, control):
-    gate = GATES["image_mean"](dead_zone=0.0).reset(8).fit(source, control)
+    gate = GATES["image_mean"](components=5, dead_zone=0.0).reset(8).fit(source, control)
     pictures = torch.randn(5, 7, 8, generator=torch.Generator().manual_seed(3))
     expected = LogisticGate().reset(8).fit(source, control)(pictures.mean(1, keepdim=True))
     assert torch.allclose(gate(pictures), expected.expand(5, 7))
 
 
 def test_patch_gate_is_whether_times_where(source, control):
-    gate = PatchGate(dead_zone=0.0, control_mean=0.9).reset(8).fit(source, control)
+    gate = PatchGate(components=5, dead_zone=0.0, control_mean=0.9).reset(8).fit(source, control)
     shown = source.inside >= 0.5
     X = torch.cat([source.positions[shown], source.positions[~shown], control.positions]).double().numpy()
     y = np.repeat([1, 0], [int(shown.sum()), len(X) - int(shown.sum())])
@@ -135,6 +135,41 @@ def test_patch_gate_sees_places_and_spares_control(source, control):
     scores = gate.on_samples(source)
     assert scores[source.inside == 1].mean() > scores[source.inside == 0].mean() + 0.1
     assert gate.on_samples(control).mean() <= 0.02 + 1e-6
+
+
+def rough(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Positions of which the first 100 show the concept, a region twice as large, and positions off it."""
+    generator = torch.Generator().manual_seed(seed)
+    positions = torch.randn(600, 8, generator=generator)
+    shown = torch.arange(600) < 100
+    positions[shown, 0] += 4
+    return positions, shown, torch.arange(600) < 200, torch.randn(500, 8, generator=generator)
+
+
+def test_surest_positions_of_a_rough_region_are_the_concepts_own():
+    positions, shown, region, other = rough(0)
+    kept = surest(positions, region, other, 0.5)
+    assert kept.sum() == 100
+    assert (kept & ~region).sum() == 0
+    assert (kept & shown).sum() >= 95
+    assert torch.equal(surest(positions, region, other, 1.0), region)
+
+
+def test_a_patch_gate_of_the_core_keeps_closer_to_the_concept():
+    positions, shown, region, other = rough(1)
+    source = Samples(positions[::10], torch.arange(60) % 12, positions, region.float())
+    control = Samples(other[::10] - 2, torch.arange(50) % 10, other, None)
+    off = {}
+    for core in (1.0, 0.5):
+        where = PatchGate(core=core).reset(8).fit(source, control).factor("where", positions[None])[0]
+        off[core] = (where[~shown].mean() / where[shown].mean()).item()
+    assert off[0.5] < 0.5 * off[1.0]
+
+
+@pytest.mark.parametrize("core", [0.0, 1.5])
+def test_the_core_is_a_share(core):
+    with pytest.raises(InputError, match=f"core={core}"):
+        PatchGate(core=core)
 
 
 def test_patch_gate_must_know_places(source, control):
