@@ -193,7 +193,8 @@ def rivals(
 ) -> dict[str, dict[str, Any]]:
     """Judge vanilla steering and the gate that sees no places on the same prompts, at matched removal.
 
-    Both have the demo's own maps at its own sites; the gate that sees no places reads where the demo's reads *whether*.
+    Both have the demo's own maps at its own sites; the gate that sees no places asks the picture's mean, as the first
+    factor of the demo's does.
     λ is found by bisection on a grid: the smallest that removes at least as much on tuning prompts (source and mixed)
     as the gated steerer does there, or the largest of all where none does (`matched` says).
 
@@ -208,13 +209,7 @@ def rivals(
         with its paired-bootstrap 95 % interval over prompts.
     """
     wanted = removed(bench, steerer, steerer.strength)
-    about = steerer.diagnose()[0]["reads"]
-    blind = fitted(
-        "image_mean",
-        read=next(iter(about.values())),
-        map_from=steerer.manifest["fit"]["map_from"],
-        sites=list(steerer.sites),
-    )
+    blind = fitted("image_mean", map_from=steerer.manifest["fit"]["map_from"], sites=list(steerer.sites))
     found = {}
     for name, rival in (("always", steerer.ungated()), ("image_mean", blind)):
         low, high = 0, len(RIVAL_GRID)

@@ -13,7 +13,7 @@ from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
 from .gates.logistic import surest
-from .gates.patch import INSIDE, OUTSIDE, PatchGate
+from .gates.patch import INSIDE, OUTSIDE
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint
 from .hooks.guidance import denoiser_of, is_compiled, sampling_of
@@ -23,7 +23,7 @@ from .hooks.storage import part_of
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, record
-from .validation import certainty, cross_validated, place_auroc
+from .validation import cross_validated, place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
@@ -69,10 +69,9 @@ def fit(
         gate: Name in `GATES`, or an instance whose settings are used at every site.
         sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer.
         read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
-            a gate's factors to such. `"auto"` is `None`, but for a gate that sees places: *whether* at the one of
-            `sites` that is surest of unseen prompts, *where* at the transformer block that tells the concept's
-            positions best from others. A site that runs before the one that its gate reads is steered by the scores of
-            the step before.
+            a gate's factors to such. `"auto"` is `None`, but for *where*, which all sites read at the transformer block
+            that tells the concept's positions best from others. A site that runs before the one that its gate reads is
+            steered by the scores of the step before.
         regions: Where the concept is in the source pictures, for gates that learn places: `"twins"` reads it off source
             and target pictures of the same seed; a function gets the list of source pictures and returns maps
             (n, height, width) in [0, 1], such as a detector's.
@@ -119,13 +118,13 @@ def fit(
             "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
             "`torch.compile`."
         )
-    candidates = _readable(denoiser, read, unfitted, chosen)
+    candidates = _readable(denoiser, read, unfitted)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
     recorded = record(pipe, concept, every, recording, regions if places else None, goal)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
-    reads = {factor: _best(factor, found, recorded, unfitted) for factor, found in candidates.items()}
+    reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
 
     @cache
     def gate_reading(*seen: Site) -> tuple[Gate, dict[str, float]]:  # sites that read the same share a gate
@@ -173,9 +172,7 @@ def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
 
 
-def _readable(
-    denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate, chosen: Sequence[Site]
-) -> dict[str, list[Site]]:
+def _readable(denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate) -> dict[str, list[Site]]:
     """The sites among which each factor's reading site is chosen; factors that read their own site are left out."""
     wanted = dict(read) if isinstance(read, Mapping) else {} if read is None else dict.fromkeys(gate.factors, read)
     unknown = sorted(wanted.keys() - set(gate.factors))
@@ -183,23 +180,21 @@ def _readable(
         raise InputError(
             f"read names the factor {unknown[0]!r}, but the gate {gate.name!r} has {', '.join(gate.factors)}."
         )
-    automatic = {"whether": list(chosen), "where": find_sites(denoiser, "blocks")}
-    found = {
-        factor: automatic.get(factor, []) if pattern == "auto" else [_one_site(denoiser, pattern)]
-        for factor, pattern in wanted.items()
-    }
-    return {factor: sites for factor, sites in found.items() if sites}
+    found = {}
+    for factor, pattern in wanted.items():
+        if pattern != "auto":
+            found[factor] = [_one_site(denoiser, pattern)]
+        elif factor == "where":
+            found[factor] = find_sites(denoiser, "blocks")
+    return found
 
 
-def _best(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]], gate: Gate) -> Site:
-    """The candidate at which a factor is told best, on prompts that were not seen."""
+def _best_view(candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
+    """The candidate that tells the concept's places best from others, on prompts that were not seen."""
     if len(candidates) == 1:
         return candidates[0]
     source, control = recorded["source"], recorded["control"]
-    components = gate.where_components if isinstance(gate, PatchGate) else PatchGate().where_components
-    if factor == "whether":
-        return max(candidates, key=lambda s: certainty(gate, source[s.path], control[s.path]))
-    return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path], components))
+    return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path]))
 
 
 def _check_twins(concept: PromptSet) -> None:

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
@@ -30,42 +28,9 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
     Returns:
         Accuracy and area under the ROC curve, both in [0, 1].
     """
-    y, scores = _unseen(gate, source, control, folds)
-    return float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores))
-
-
-def certainty(gate: Gate, source: Samples, control: Samples, folds: int = 4, repeats: int = 3) -> float:
-    """Measure how sure a site's classifier is of the truth, on prompts that it has not seen.
-
-    Where many sites have nearly the same accuracy, this tells apart better which one will know new prompts: a single
-    prompt that falls on the wrong side counts by how far, and the folds are drawn several times.
-
-    Args:
-        gate: The gate of the site.
-        source: Samples that show the concept.
-        control: Samples that don't.
-        folds: As for :func:`cross_validated`.
-        repeats: How often the prompts are dealt out to folds anew.
-
-    Returns:
-        Mean probability given to the truth, in [0, 1].
-    """
-    found = []
-    for repeat in range(repeats):
-        y, scores = _unseen(gate, source, control, folds, repeat)
-        found.append(expit(np.where(y == 1, scores, -scores)).mean())
-    return float(np.mean(found))
-
-
-def _unseen(
-    gate: Gate, source: Samples, control: Samples, folds: int, dealt: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give labels, and scores by classifiers that have not seen the prompt; `dealt` deals prompts out otherwise."""
     X = torch.cat([source.pooled, control.pooled]).double().numpy()
     y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
     groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
-    if dealt is not None:
-        groups = np.random.default_rng(dealt).permutation(groups.max() + 1)[groups]
     smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
     components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
     scores = cross_val_predict(
@@ -76,7 +41,7 @@ def _unseen(
         cv=GroupKFold(max(2, min(folds, smaller))),
         method="decision_function",
     )
-    return y, scores
+    return float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores))
 
 
 def place_auroc(source: Samples, control: Samples, components: int = 16, folds: int = 4) -> float:
