@@ -52,8 +52,8 @@ class Task:
 
 
 TASKS: Final[dict[Goal, Task]] = {
-    "remove": Task(2.25),
-    "blur": Task(1.75, "orchard/blur", {"patch": {"core": 0.5}}),
+    "remove": Task(2.5),
+    "blur": Task(1.5, "orchard/blur", {"patch": {"core": 0.5}}),
 }
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
 

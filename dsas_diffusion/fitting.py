@@ -133,7 +133,8 @@ def fit(
     fitted = []
     for site in chosen:
         before, after = _map_samples(site.path, recorded, map_from)
-        learned_method = make_method().reset(site.channels).fit(before, after)
+        anywhere = recorded["from"][site.path].positions
+        learned_method = make_method().reset(site.channels).fit(before, after, anywhere)
         learned_gate, measured = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
         weight = _weight(measured["accuracy"], weighting, tau) if unfitted.weighted else 1.0
         elsewhere = {factor: place for factor, place in reads.items() if place != site}

@@ -29,7 +29,7 @@ def classifier(samples: int, channels: int, components: int = 5, balanced: bool 
     solver = "covariance_eigh" if samples >= channels else "full"  # both exact and the same every time
     return make_pipeline(
         PCA(min(components, channels, samples - 1), svd_solver=solver),
-        LogisticRegression(max_iter=1000, class_weight="balanced" if balanced else None),
+        LogisticRegression(solver="newton-cholesky", tol=1e-8, class_weight="balanced" if balanced else None),
     )
 
 

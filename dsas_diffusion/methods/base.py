@@ -33,12 +33,19 @@ class SteeringMethod(Named, nn.Module, ABC):
         """
 
     @abstractmethod
-    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
+    def fit(
+        self,
+        source: Float[Tensor, "n channels"],
+        target: Float[Tensor, "m channels"],
+        positions: Float[Tensor, "k channels"] | None = None,
+    ) -> Self:
         """Learn the map.
 
         Args:
-            source: Pooled activations of source samples, float32.
-            target: Pooled activations of target samples, float32.
+            source: Source activations, averaged over pictures or of single places.
+            target: Target activations, likewise.
+            positions: Single source positions from anywhere in the pictures, for methods that ask how far single
+                positions spread; `None` where there are none.
 
         Returns:
             The method itself.
@@ -59,6 +66,21 @@ class SteeringMethod(Named, nn.Module, ABC):
 REGISTERED = SteeringMethod
 #: Name → class, of every method in this package.
 METHODS: Registry[SteeringMethod] = Registry("dsas_diffusion.methods", "steering method")
+
+
+def unit(direction: Float[Tensor, "channels"]) -> Float[Tensor, "channels"]:
+    """Scale a direction to length 1.
+
+    Raises:
+        InputError: If it has no length.
+    """
+    length = direction.norm()
+    if length == 0:
+        raise InputError(
+            "The mean source activation is the mean target activation, so there is no direction to steer along. Check "
+            "that source and target prompts draw different pictures."
+        )
+    return direction / length
 
 
 def finite(name: str, values: Tensor) -> Tensor:

@@ -31,12 +31,18 @@ class CAA(SteeringMethod):
         self.register_buffer("shift", torch.zeros(channels))
         return self
 
-    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
+    def fit(
+        self,
+        source: Float[Tensor, "n channels"],
+        target: Float[Tensor, "m channels"],
+        positions: Float[Tensor, "k channels"] | None = None,
+    ) -> Self:
         """Learn the difference of means.
 
         Args:
-            source: (n, channels).
-            target: (m, channels).
+            source: Source activations.
+            target: Target activations.
+            positions: Not needed.
 
         Raises:
             InputError: If an activation is not finite.

@@ -73,7 +73,7 @@ def test_half_precision_activations_give_nearly_the_same_score(gate, source, con
 def test_folded_gate_equals_sklearn(source, control):
     gate = LogisticGate(components=5).reset(8).fit(source, control)
     X = torch.cat([source.pooled, control.pooled]).double().numpy()
-    reference = make_pipeline(PCA(5), LogisticRegression(max_iter=1000)).fit(X, np.repeat([1, 0], 60))
+    reference = make_pipeline(PCA(5), LogisticRegression(max_iter=10_000, tol=1e-9)).fit(X, np.repeat([1, 0], 60))
     unseen = torch.randn(500, 8, generator=torch.Generator().manual_seed(3)) * 3
     expected = reference.predict_proba(unseen.double().numpy())[:, 1]
     assert np.abs(gate(unseen[None])[0].double().numpy() - expected).max() < 1e-5
@@ -123,7 +123,7 @@ def test_patch_gate_is_whether_times_where(source, control):
     shown = source.inside >= 0.5
     X = torch.cat([source.positions[shown], source.positions[~shown], control.positions]).double().numpy()
     y = np.repeat([1, 0], [int(shown.sum()), len(X) - int(shown.sum())])
-    where = make_pipeline(PCA(8), LogisticRegression(class_weight="balanced", max_iter=1000)).fit(X, y)
+    where = make_pipeline(PCA(8), LogisticRegression(class_weight="balanced", max_iter=10_000, tol=1e-9)).fit(X, y)
     pictures = torch.randn(5, 7, 8, generator=torch.Generator().manual_seed(3))
     expected = where.predict_proba(pictures.double().reshape(35, 8).numpy())[:, 1].reshape(5, 7)
     whether = LogisticGate().reset(8).fit(source, control)(pictures.mean(1, keepdim=True))

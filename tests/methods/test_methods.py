@@ -1,7 +1,11 @@
 """The contract of every steering method, and each one's formula."""
 
+import numpy as np
+import ot
 import pytest
 import torch
+from scipy.stats import linregress
+from sklearn.metrics import roc_auc_score
 
 from dsas_diffusion.core.registry import settings_of
 from dsas_diffusion.errors import InputError
@@ -11,7 +15,7 @@ from dsas_diffusion.methods.base import METHODS
 @pytest.fixture
 def samples():
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(40, 6, generator=generator), torch.randn(30, 6, generator=generator) + 2
+    return torch.randn(40, 6, generator=generator) + 2, torch.randn(30, 6, generator=generator)
 
 
 @pytest.fixture(params=sorted(METHODS))
@@ -66,3 +70,133 @@ def test_caa_is_the_difference_of_means(samples):
     expected = target.double().mean(0) - source.double().mean(0)
     assert torch.allclose(caa.shift.double(), expected, atol=1e-6)
     assert torch.allclose(caa(source), source + caa.shift)
+
+
+def affine_pair(
+    seed: int, scale: torch.Tensor, shift: torch.Tensor, count: int = 400
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Source samples, and another draw of them moved by a known affine map."""
+    generator = torch.Generator().manual_seed(seed)
+    source, other = (torch.randn(count, len(scale), generator=generator) for _ in range(2))
+    return source, other * scale + shift
+
+
+@pytest.mark.parametrize("name", ["linear_act", "gaussian_act"])
+def test_transport_recovers_a_known_affine_map(name):
+    scale, shift = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([1.0, -2.0, 0.0])
+    source, target = affine_pair(0, scale, shift, 20_000)
+    found = METHODS[name](support="none").reset(3).fit(source, target)
+    assert torch.allclose(found.scale, scale, rtol=0.03)
+    assert torch.allclose(found.shift, shift, atol=0.05)
+
+
+def test_linear_act_is_the_least_squares_line_through_pots_coupling(samples):
+    source, target = samples[0].double()[:30], samples[1].double()
+    found = METHODS["linear_act"](support="none").reset(6).fit(source, target)
+    for channel in range(6):
+        plan = torch.from_numpy(ot.emd_1d(source[:, channel].numpy(), target[:, channel].numpy()))
+        rows, columns = plan.nonzero(as_tuple=True)
+        line = linregress(source[rows, channel].numpy(), target[columns, channel].numpy())
+        assert found.scale[channel].item() == pytest.approx(line.slope, rel=1e-5)
+        assert found.shift[channel].item() == pytest.approx(line.intercept, rel=1e-4, abs=1e-5)
+
+
+def test_mean_act_without_support_is_caa(samples):
+    caa, mean = METHODS["caa"]().reset(6).fit(*samples), METHODS["mean_act"](support="none").reset(6).fit(*samples)
+    assert torch.allclose(caa(samples[0]), mean(samples[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean_act", "gaussian_act", "linear_act"])
+def test_outside_its_support_a_map_leaves_values_alone(name, samples):
+    source, target = samples
+    positions = torch.cat([source, source * 3])
+    narrow = METHODS[name](quantile=0.0).reset(6).fit(source, target)
+    wide = METHODS[name](quantile=0.0).reset(6).fit(source, target, positions)
+    outside = source.max(0).values[None] * 1.5
+    assert torch.equal(narrow(outside), outside)
+    assert not torch.isclose(wide(outside), outside).all()
+    assert torch.equal(wide.low, positions.min(0).values)
+    inside = source.median(0).values[None]
+    assert torch.equal(narrow(inside), wide(inside))
+    cut = METHODS[name](quantile=0.1).reset(6).fit(source, target, positions)
+    assert ((positions < cut.low) | (positions > cut.high)).float().mean() == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["mean_act", "gaussian_act", "linear_act"])
+def test_pooled_support_adds_the_shift_of_the_mean_to_every_position(name, samples):
+    source, target = samples
+    found = METHODS[name](support="pooled").reset(6).fit(source, target)
+    pictures = source.reshape(4, 10, 6)
+    change = found(pictures) - pictures
+    assert torch.allclose(change, change[:, :1].expand_as(change), atol=1e-5)
+    mean = pictures.mean(1)
+    assert torch.allclose(change[:, 0], (found.scale - 1) * mean + found.shift, atol=1e-5)
+    far = pictures + 100
+    assert torch.equal(found(far), far)
+
+
+@pytest.mark.parametrize("name", ["mean_act", "gaussian_act", "linear_act"])
+def test_the_inverse_undoes_the_map(name, samples):
+    found = METHODS[name](support="none").reset(6).fit(*samples)
+    assert torch.allclose(found.inverse()(found(samples[0])), samples[0], atol=1e-4)
+    inside = METHODS[name](quantile=0.0).reset(6).fit(*samples)
+    between = (samples[0] > inside.low) & (samples[0] < inside.high)  # the very ends may round to the other side
+    assert torch.allclose(inside.inverse()(inside(samples[0]))[between], samples[0][between], atol=1e-4)
+
+
+def test_a_scale_of_zero_has_no_inverse(samples):
+    found = METHODS["linear_act"]().reset(6).fit(samples[0], torch.zeros(30, 6))
+    with pytest.raises(InputError, match="6 channels are scaled by 0"):
+        found.inverse()
+
+
+@pytest.mark.parametrize("name", ["gaussian_act", "linear_act"])
+def test_constant_channels_keep_their_scale_and_all_constant_ones_are_refused(name, samples):
+    source, target = samples[0].clone(), samples[1]
+    source[:, 2] = 4.0
+    assert METHODS[name]().reset(6).fit(source, target).scale[2] == 1
+    with pytest.raises(InputError, match="alike in every channel"):
+        METHODS[name]().reset(6).fit(torch.ones(10, 6), target)
+
+
+def test_aura_dampens_by_the_auroc(samples):
+    source, target = samples[0].clone(), samples[1]
+    source[:, 1] -= 10  # the wrong way round
+    found = METHODS["aura"]().reset(6).fit(source, target)
+    y = np.repeat([1, 0], [len(source), len(target)])
+    for channel in range(6):
+        auroc = roc_auc_score(y, torch.cat([source, target])[:, channel].numpy())
+        assert found.damping[channel].item() == pytest.approx(1 - 2 * max(auroc - 0.5, 0), abs=1e-6)
+    assert found.damping[1] == 1
+
+
+def test_ablation_leaves_no_projection_and_nothing_else_changes(samples):
+    found = METHODS["ablation"]().reset(6).fit(*samples)
+    moved = found(samples[0])
+    assert (moved @ found.direction).abs().max() < 1e-5
+    assert np.linalg.matrix_rank((moved - samples[0]).numpy(), tol=1e-4) == 1
+
+
+@pytest.mark.parametrize("form", ["erase", "replace", "clip"])
+def test_rank_one_touches_only_what_points_towards_the_concept(form, samples):
+    source, target = samples
+    found = METHODS["rank_one"](form=form).reset(6).fit(source, target)
+    after = target.mean(0)
+    direction = source.mean(0) - after
+    direction = direction / direction.norm()
+    limit = after @ direction if form == "clip" else 0.0
+    points = torch.cat([source, -source])
+    excess = (points @ direction - limit).clamp(min=0)
+    moved = found(points)
+    assert torch.equal(moved[excess == 0], points[excess == 0])
+    assert (excess == 0).any()
+    if form == "replace":
+        assert torch.allclose(moved - points, excess[:, None] * (after / after.norm() - direction), atol=1e-5)
+    else:
+        assert torch.allclose(moved @ direction, (points @ direction).clamp(max=float(limit)), atol=1e-5)
+
+
+def test_a_direction_needs_means_that_differ(samples):
+    for name in ("ablation", "rank_one"):
+        with pytest.raises(InputError, match="no direction to steer along"):
+            METHODS[name]().reset(6).fit(samples[0], samples[0])
