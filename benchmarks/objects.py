@@ -55,7 +55,7 @@ def main() -> None:
                 folder = bench.folder / "images" / kind
                 draw_twins(pipe, steerer, prompts.heldout[kind], first_seed(0, number), folder, GENERATION, BATCH_SIZE)
             figures = summary(bench, {kind: judged(bench, kind, "steered") for kind in KINDS}, "steered")
-            figures["localisation"] = localisation(bench, steerer)
+            figures["localisation"], _ = localisation(bench, steerer)
         cells = [format(figures[part][key], spec) for _, part, key, spec in _FIGURES]
         lines.append(f"| {concept} | " + " | ".join(cell.replace("inf", "∞") for cell in cells) + " |")
         print(lines[-1], flush=True)

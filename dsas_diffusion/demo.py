@@ -124,15 +124,13 @@ def demo(
 
         steerer = fitted(gate)
         steerer.save_pretrained(folder / "steerer")
-        runs = {}
         for number, kind in enumerate(KINDS):
             first = first_seed(seed, number)
             place = folder / "images" / kind
-            runs[kind] = draw_twins(
-                pipe, steerer, heldout[kind], first, place, GENERATION, BATCH_SIZE, record_gates=gate != "always"
-            )
+            draw_twins(pipe, steerer, heldout[kind], first, place, GENERATION, BATCH_SIZE)
         compared = task == "remove" and gate != "always" and not quick
         figures = {kind: judged(bench, kind, "steered") for kind in KINDS}
+        located, run = localisation(bench, steerer)
         report: dict[str, Any] = {
             "concept": concept,
             "task": task,
@@ -147,7 +145,7 @@ def demo(
                 "samples": steerer.manifest["fit"]["samples"],
             },
             **summary(bench, figures, "steered"),
-            "localisation": localisation(bench, steerer),
+            "localisation": located,
             "cost": cost(pipe, steerer, heldout["control"]),
             "blur": blur(figures) if task == "blur" else None,
             "rivals": rivals(bench, steerer, figures, fitted) if compared else {},
@@ -156,7 +154,7 @@ def demo(
         (folder / "report.md").write_text(markdown(report), encoding="utf-8")
         grid(folder, heldout).save(folder / "grid.png")
         shutil.rmtree(folder / "targets")
-        if gate != "always":
-            gate_sheet(folder, heldout["mixed"], runs["mixed"]).save(folder / "gates.png")
+        if run is not None:
+            gate_sheet(folder, heldout["mixed"], run).save(folder / "gates.png")
     print(table(report))
     print(f"\nLook at {Path(out) / 'report.md'} with its pictures; every figure is in report.json beside it.")

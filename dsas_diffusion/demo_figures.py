@@ -22,6 +22,7 @@ from .evaluation.paired import INSIDE
 from .evaluation.pairs import evaluate_pairs
 from .evaluation.presence import Detector, present
 from .evaluation.report import PSNR_CEILING
+from .hooks.attachment import Attachment
 from .hooks.steerer import Steerer
 from .prompts import Prompt, PromptSet
 
@@ -139,10 +140,14 @@ def kid_to_target(bench: Bench, side: str) -> float:
     return kid(*sets)
 
 
-def localisation(bench: Bench, steerer: Steerer) -> dict[str, float | None]:
-    """Gate maps of an unsteered run over mixed prompts, against the detector's heat map of the concept."""
+def localisation(bench: Bench, steerer: Steerer) -> tuple[dict[str, float | None], Attachment | None]:
+    """Compare gate maps over mixed pictures, drawn with λ = 0, with the detector's heat map of the concept.
+
+    Returns:
+        The figures, and the run with its maps; of a gate that is always open nothing.
+    """
     if steerer.manifest["gate"]["name"] == "always":
-        return {"gate_auroc": None, "gate_iou": None}
+        return {"gate_auroc": None, "gate_iou": None}, None
     prompts = bench.heldout["mixed"]
     texts, first = [prompt.text for prompt in prompts], first_seed(bench.seed, 2)
     seeds = range(first, first + len(texts))
@@ -159,7 +164,7 @@ def localisation(bench: Bench, steerer: Steerer) -> dict[str, float | None]:
     auroc, iou = LocalisationAuroc(), MeanIou()
     for measure in (auroc, iou):
         measure.update(maps[shown], regions[shown])
-    return {"gate_auroc": auroc.compute(), "gate_iou": iou.compute()}
+    return {"gate_auroc": auroc.compute(), "gate_iou": iou.compute()}, run
 
 
 def cost(pipe: "StableDiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt]) -> dict[str, float]:
@@ -228,7 +233,7 @@ def rivals(
             "strength": rival.strength,
             "matched": matched,
             **summary(bench, theirs, name),
-            "localisation": localisation(bench, rival),
+            "localisation": localisation(bench, rival)[0],
             "better_by": better_by(figures, theirs),
         }
         for kind in KINDS:

@@ -25,9 +25,9 @@ def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -
 
 
 def gate_sheet(folder: Path, prompts: Sequence[Prompt], run: Recorded, each: int = 8) -> Image.Image:
-    """Gate maps over mixed pictures: what was open where."""
-    rows = [(prompt.text, _twins(folder, "mixed", index)) for index, prompt in enumerate(prompts[:each])]
-    return overlay(rows, _SIDES, run)
+    """Gate maps over unsteered mixed pictures: where the gates open when they see the concept."""
+    rows = [(prompt.text, _twins(folder, "mixed", index)[::-1]) for index, prompt in enumerate(prompts[:each])]
+    return overlay(rows, _SIDES[::-1], run)
 
 
 def _twins(folder: Path, kind: str, index: int) -> list[Image.Image]:
@@ -99,7 +99,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             lines.append(f"- {key.replace('_', ' ')} against {name}: {mean:+.3g} (95 % {low:+.3g} to {high:+.3g})")
     lines += ["", "![twins](grid.png)", ""]
     if report["gate"] != "always":
-        lines += ["Where the gates were open:", "", "![gates](gates.png)", ""]
+        lines += ["Where the gates open on pictures that are not steered (λ = 0):", "", "![gates](gates.png)", ""]
     return "\n".join(lines)
 
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .core.probe import surest
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
-from .gates.logistic import surest
 from .gates.patch import INSIDE, OUTSIDE
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint

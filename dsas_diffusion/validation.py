@@ -2,11 +2,14 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from .core.probe import classifier
+from .core.registry import settings_of
 from .gates.base import Gate, Samples
-from .gates.logistic import LogisticGate, classifier
+from .gates.logistic import LogisticGate
 from .gates.patch import INSIDE, OUTSIDE
 
 #: Positions of either group that a view is measured on at most.
@@ -16,8 +19,8 @@ _POSITIONS = 3000
 def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 4) -> tuple[float, float]:
     """Measure the classifier of a gate on prompts that it has not seen.
 
-    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that is no classifier is measured
-    with the paper's.
+    Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that learns otherwise than by logistic
+    regression is learned anew in each fold; one that learns nothing is measured with the paper's classifier.
 
     Args:
         gate: The gate of the site.
@@ -32,16 +35,28 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
     y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
     groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
     smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
-    components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
-    scores = cross_val_predict(
-        classifier(len(X) // 2, X.shape[1], components),
-        X,
-        y,
-        groups=groups,
-        cv=GroupKFold(max(2, min(folds, smaller))),
-        method="decision_function",
-    )
+    split = GroupKFold(max(2, min(folds, smaller)))
+    if gate.weighted and not isinstance(gate, LogisticGate):
+        scores = np.full(len(X), np.nan)
+        for learned, unseen in split.split(X, groups=groups):
+            again = type(gate)(**settings_of(gate)).reset(X.shape[1])
+            again.fit(_of(source, learned[learned < len(source.pooled)]),
+                      _of(control, learned[learned >= len(source.pooled)] - len(source.pooled)))  # fmt: skip
+            scores[unseen] = again(torch.from_numpy(X[unseen]).float()[:, None])[:, 0].numpy() - 0.5
+    else:
+        components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
+        model = classifier(len(X) // 2, X.shape[1], components)
+        scores = cross_val_predict(model, X, y, groups=groups, cv=split, method="decision_function")
     return float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores))
+
+
+def _of(samples: Samples, rows: NDArray[np.int64]) -> Samples:
+    """The given samples, with their positions."""
+    each = len(samples.positions) // len(samples.pooled)
+    places = torch.from_numpy((rows[:, None] * each + np.arange(each)).ravel())
+    inside = None if samples.inside is None else samples.inside[places]
+    chosen = torch.from_numpy(rows)
+    return Samples(samples.pooled[chosen], samples.prompts[chosen], samples.positions[places], inside)
 
 
 def place_auroc(source: Samples, control: Samples, components: int = 16, folds: int = 4) -> float:

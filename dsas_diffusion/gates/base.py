@@ -33,7 +33,8 @@ class Gate(Named, nn.Module, ABC):
     nothing.
     """
 
-    #: What h is decided on, for tables and help.
+    #: What h is decided on: a `"position"`, a `"sample"` (the picture in one step) or a `"prompt"` (once, in the first
+    #: step of a run); `"none"` for a gate that decides nothing.
     unit: ClassVar[str] = "position"
     #: Whether the site weight s (accuracy or threshold) applies; vanilla steering has none.
     weighted: ClassVar[bool] = True

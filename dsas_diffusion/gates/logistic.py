@@ -2,88 +2,16 @@
 
 from typing import ClassVar, Final, Self
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from jaxtyping import Float
 from torch import Tensor
 
+from ..core.probe import folded_classifier
 from .base import Gate, Samples
 
 #: Principal components of gates that ask the picture's mean whether the concept is there, chosen on tuning prompts: of
 #: mixed pictures they recognise far more than with the 5 of the paper, whose gate scores single positions. Ours.
 PICTURE_COMPONENTS: Final = 20
-
-
-def classifier(samples: int, channels: int, components: int = 5, balanced: bool = False) -> Pipeline:
-    """Make an unfitted PCA with a logistic regression on its scores.
-
-    Args:
-        samples: How many samples it will see at least.
-        channels: Channels of the site.
-        components: Principal components, at most the number of channels and of samples.
-        balanced: Whether both classes weigh the same, however many samples they have.
-    """
-    solver = "covariance_eigh" if samples >= channels else "full"  # both exact and the same every time
-    return make_pipeline(
-        PCA(min(components, channels, samples - 1), svd_solver=solver),
-        LogisticRegression(solver="newton-cholesky", tol=1e-8, class_weight="balanced" if balanced else None),
-    )
-
-
-def folded_classifier(
-    shown: Float[Tensor, "n channels"], other: Float[Tensor, "m channels"], components: int, balanced: bool = False
-) -> tuple[Float[Tensor, "channels"], Float[Tensor, ""]]:
-    """Learn to tell two sets of activations apart, and fold PCA and regression into one vector and one bias.
-
-    w = Pᵀθ,  c = b − w · μ
-
-    Args:
-        shown: Activations with the concept (label 1).
-        other: Activations without it (label 0).
-        components: Principal components.
-        balanced: As for :func:`classifier`.
-
-    Returns:
-        w and c, float32.
-    """
-    X = torch.cat([shown, other]).double().numpy()
-    y = np.repeat([1, 0], [len(shown), len(other)])
-    pca, regression = classifier(*X.shape, components, balanced).fit(X, y)[:]
-    weight = pca.components_.T @ regression.coef_[0]
-    bias = float(regression.intercept_[0] - weight @ pca.mean_)
-    return torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
-
-
-def surest(
-    positions: Float[Tensor, "n channels"],
-    inside: Bool[Tensor, "n"],
-    other: Float[Tensor, "m channels"],
-    share: float,
-    components: int = 16,
-) -> Bool[Tensor, "n"]:
-    """Keep, of the positions in a rough region, those that a classifier of places is surest of.
-
-    A region read off twins holds much that is not the concept. A classifier that learned from all of it still ranks the
-    concept's own places first. Ours.
-
-    Args:
-        positions: Activations of pictures that show the concept.
-        inside: Which of them lie in the region.
-        other: Activations off the concept.
-        share: Share of the region's positions to keep, in (0, 1]; 1 keeps all.
-        components: Principal components of the classifier.
-
-    Returns:
-        Which positions are kept.
-    """
-    if share >= 1 or inside.sum() < 2 or len(other) < 2:
-        return inside
-    weight, _ = folded_classifier(positions[inside], other, components, balanced=True)
-    scores = positions.float() @ weight
-    return inside & (scores >= scores[inside].quantile(1 - share))
 
 
 class LogisticGate(Gate):

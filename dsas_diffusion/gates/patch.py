@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import threshold
 
+from ..core.probe import folded_classifier, surest
 from ..errors import InputError
 from .base import Samples
 from .calibrated import lowered
-from .logistic import PICTURE_COMPONENTS, LogisticGate, folded_classifier, surest
+from .logistic import PICTURE_COMPONENTS, LogisticGate
 
 #: A position is inside from this share of the concept on, and outside below the other.
 INSIDE, OUTSIDE = 0.5, 0.1

@@ -93,6 +93,7 @@ class Attachment:
         self._latent = (0, 0)
         self._schedule: Tensor | None = None
         self._read: dict[tuple[str, str], Tensor] = {}
+        self._decided: dict[str, Tensor] = {}
         self._record = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
         self._paths: list[str] = []
         if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
@@ -175,6 +176,7 @@ class Attachment:
 
     def _begin_run(self) -> None:
         self._read.clear()
+        self._decided.clear()
         if self._record is not None:
             self._record.begin_run()
         found = sampling_of(self.pipe)
@@ -222,6 +224,15 @@ class Attachment:
             return torch.zeros(like.shape[:2], device=like.device)
         kept = self._read[path, factor][-len(like) :]  # guidance may have been switched off since: the last rows stay
         return on_grid(kept, self.grid(like.shape[1])).flatten(1)
+
+    def decided(self, path: str, scores: Float[Tensor, "rows positions"]) -> Float[Tensor, "rows positions"]:
+        """Keep what a gate that decides once a prompt said in the run's first call, and give that from then on.
+
+        Args:
+            path: The steered site.
+            scores: What it says now.
+        """
+        return self._decided.setdefault(path, scores)[-len(scores) :]
 
     def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
         """Keep a site's scores, if they are wanted: those of the half that follows the prompt."""
@@ -287,6 +298,8 @@ class _SiteHook(ModelHook):
                 for factor in gate.factors
             )
         )
+        if gate.unit == "prompt":
+            scores = self.attachment.decided(path, scores)
         self.attachment.record(path, scores)
         weight = self.attachment.weights_of_rows()[:, None] * (scores * self.steered.weight)
         return from_positions(steer(activation, method(activation), weight), output, self.site.layout)

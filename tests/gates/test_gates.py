@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
+from dsas_diffusion.core.probe import surest
 from dsas_diffusion.core.registry import settings_of
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.gates.base import GATES, Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
-from dsas_diffusion.gates.logistic import LogisticGate, surest
+from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.gates.patch import PatchGate
+from dsas_diffusion.validation import cross_validated
 
 
 def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
@@ -27,12 +30,12 @@ def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
 
 @pytest.fixture
 def source() -> Samples:
-    return recorded(1, 0.6)
+    return recorded(1, 1.5)
 
 
 @pytest.fixture
 def control() -> Samples:
-    return recorded(2, -0.6)
+    return recorded(2, 0.0)
 
 
 @pytest.fixture(params=sorted(GATES))
@@ -185,3 +188,51 @@ def test_scores_of_recorded_samples_are_those_of_the_pictures(name, source, cont
     pictures = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(5))
     samples = Samples(pictures.mean(1), torch.arange(6), pictures.flatten(0, 1))
     assert torch.allclose(gate.on_samples(samples), gate(pictures).flatten(), atol=1e-6)
+
+
+def test_relu_gate_is_a_clamped_least_squares_line(source, control):
+    gate = GATES["relu"](components=8).reset(8).fit(source, control)
+    X = torch.cat([source.pooled, control.pooled]).double().numpy()
+    line = LinearRegression().fit(X, np.repeat([1.0, 0.0], [60, 60]))
+    expected = line.predict(source.positions.double().numpy()).clip(0, 1)
+    assert np.abs(gate(source.positions[None])[0].numpy() - expected).max() < 1e-4
+    assert (gate(control.positions[None]) == 0).any()
+
+
+def ring(seed: int, radius: float) -> Samples:
+    """Samples on a circle of the first two channels: no line tells two circles apart."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = torch.rand(80, generator=generator) * 2 * torch.pi
+    pooled = torch.randn(80, 4, generator=generator) * 0.05
+    pooled[:, 0] += radius * angle.cos()
+    pooled[:, 1] += radius * angle.sin()
+    return Samples(pooled, torch.arange(80) // 4, pooled)
+
+
+def test_mlp_gate_tells_what_no_line_can_and_folds_its_pca():
+    source, control = ring(1, 0.3), ring(2, 2.0)
+    straight, bent = (cross_validated(GATES[name](), source, control)[0] for name in ("logistic", "mlp"))
+    assert straight < 0.7
+    assert bent > 0.95
+    one, two = (GATES["mlp"]().reset(4).fit(source, control) for _ in range(2))
+    assert torch.equal(one(source.positions[None]), two(source.positions[None]))
+
+
+def test_cast_decides_for_whole_pictures_with_the_best_f1(source, control):
+    gate = GATES["cast"]().reset(8).fit(source, control)
+    shown, other = source.pooled[:12], control.pooled[:12]  # the first step of each prompt
+    both, y = torch.cat([shown, other]), np.repeat([1, 0], 12)
+    met = gate(both[:, None])[:, 0].numpy()
+    similarity = gate.similarity(both).numpy()
+    best = max(f1_score(y, side * (similarity - at) > 0) for at in similarity + 1e-6 for side in (1, -1))
+    assert f1_score(y, met) >= best - 1e-9
+    assert gate(torch.randn(3, 7, 8)).unique(dim=1).shape == (3, 1)
+
+
+def test_mera_gate_abstains_where_a_threshold_gains_nothing(source, control):
+    assert GATES["mera"]().reset(8).fit(source, control).alpha < 1
+    same = GATES["mera"](components=1).reset(8).fit(control, control._replace(pooled=control.pooled.flip(0)))
+    assert not same(control.positions[None]).any()
+    gate = GATES["mera"]().reset(8).fit(source, control)
+    probe = LogisticGate(20).reset(8).fit(source, control)
+    assert torch.equal(gate(source.positions[None]), (probe(source.positions[None]) > gate.alpha).float())

@@ -200,3 +200,22 @@ def test_a_direction_needs_means_that_differ(samples):
     for name in ("ablation", "rank_one"):
         with pytest.raises(InputError, match="no direction to steer along"):
             METHODS[name]().reset(6).fit(samples[0], samples[0])
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5])
+def test_mera_lands_on_its_threshold_by_the_shortest_way(alpha, samples):
+    source, target = samples
+    found = METHODS["mera"](alpha=alpha, components=6).reset(6).fit(source, target)
+    probe = torch.sigmoid(source @ found.weight + found.bias)
+    moved = found(source)
+    after = torch.sigmoid(moved @ found.weight + found.bias)
+    assert torch.allclose(after[probe > alpha], torch.tensor(alpha), atol=1e-5)
+    assert torch.equal(moved[probe <= alpha], source[probe <= alpha])
+    way = (moved - source)[probe > alpha]
+    cosine = torch.nn.functional.cosine_similarity(way, -found.weight.expand_as(way))
+    assert torch.allclose(cosine, torch.tensor(1.0), atol=1e-4)
+
+
+def test_mera_refuses_a_threshold_that_is_no_probability():
+    with pytest.raises(InputError, match="alpha must be in"):
+        METHODS["mera"](alpha=1.0)

@@ -1,0 +1,90 @@
+"""CAST: one decision a prompt, by how similar the first activation is to a condition vector."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from .base import Gate, Samples
+
+
+class CastGate(Gate):
+    """h = 1 if s > ϑ (or s < ϑ, as learned), else 0,  s = cos(t̄, tanh(c cᵀ t̄)),  c the first principal component.
+
+    The decision is made on the first denoising step (text: on the prompt) and kept for the whole run, at every
+    position: CAST knows prompts, not places. ϑ and its side are found by grid search for the best F1 on the fit's first
+    steps. The published code searches the layer too; here every site decides for itself and is weighted by accuracy.
+
+    Args:
+        grid: Thresholds to try, evenly between the smallest and the largest similarity, at least 2.
+
+    References:
+        Programming Refusal with Conditional Activation Steering, arXiv 2409.05907, section 3; the tanh, the centred PCA
+        and the search as in its code.
+    """
+
+    name: ClassVar[str] = "cast"
+    unit: ClassVar[str] = "prompt"
+    condition: Tensor
+    threshold: Tensor
+    side: Tensor
+
+    def __init__(self, grid: int = 200) -> None:
+        super().__init__()
+        self.grid = grid
+        self.reset(0)
+
+    def reset(self, channels: int) -> Self:
+        """Take the shape of a site; the condition is never met."""
+        self.register_buffer("condition", torch.zeros(channels))
+        self.register_buffer("threshold", torch.tensor(torch.inf))
+        self.register_buffer("side", torch.tensor(1.0))
+        return self
+
+    def fit(self, source: Samples, control: Samples) -> Self:
+        """Learn the condition vector and search its threshold.
+
+        Args:
+            source: Samples that show the concept.
+            control: Samples that don't.
+        """
+        shown, other = _first(source), _first(control)
+        both = torch.cat([shown, other])
+        centred = both - (shown.mean(0) + other.mean(0)) / 2
+        condition = PCA(1, svd_solver="full").fit(centred.double().numpy()).components_[0]
+        self.register_buffer("condition", torch.tensor(condition, dtype=torch.float32))
+        similarity = self.similarity(both).double().numpy()
+        y = np.repeat([1, 0], [len(shown), len(other)])
+        best = (-1.0, np.inf, 1.0)
+        for threshold in np.linspace(similarity.min(), similarity.max(), self.grid):
+            for side in (1.0, -1.0):
+                score = float(f1_score(y, side * (similarity - threshold) > 0, zero_division=0))
+                best = max(best, (score, float(threshold), side), key=lambda found: found[0])
+        self.register_buffer("threshold", torch.tensor(best[1], dtype=torch.float32))
+        self.register_buffer("side", torch.tensor(best[2]))
+        return self
+
+    def similarity(self, pooled: Float[Tensor, "batch channels"]) -> Float[Tensor, "batch"]:
+        """Give s of averaged activations, in [−1, 1]."""
+        t = pooled.float()
+        projected = torch.tanh((t @ self.condition).unsqueeze(-1) * self.condition)
+        return torch.nn.functional.cosine_similarity(t, projected, dim=-1)
+
+    def forward(self, activation: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch positions"]:
+        """Give 1 at every position of a picture that meets the condition, else 0."""
+        met = self.side * (self.similarity(activation.float().mean(1)) - self.threshold) > 0
+        return met.float()[:, None].expand(activation.shape[:2])
+
+    def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
+        """Give h at the recorded positions: each sample's decision as often as it has positions."""
+        return self(samples.pooled[:, None])[:, 0].repeat_interleave(len(samples.positions) // len(samples.pooled))
+
+
+def _first(samples: Samples) -> Float[Tensor, "prompts channels"]:
+    """The first sample of each prompt: its first recorded step."""
+    _, order = np.unique(samples.prompts.numpy(), return_index=True)
+    return samples.pooled[torch.from_numpy(order)].float()
