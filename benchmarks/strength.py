@@ -83,7 +83,7 @@ def main() -> None:
                             concept,
                             gate,
                             sites,
-                            " ".join(steerer.diagnose()[0]["reads"].values()),
+                            " ".join(steerer.diagnose().sites[0]["reads"].values()),
                             strength,
                             *_figures(found),
                         ]

@@ -199,13 +199,14 @@ def _described(steerer: Steerer) -> str:
     )
     rows = [
         [r["path"], r["accuracy"], r["auroc"], r["weight"], r["gate_on_source"], r["gate_on_control"]]
-        for r in steerer.diagnose()
+        for r in steerer.diagnose().sites
     ]
     columns = {"site": "", "accuracy": ".3f", "AUROC": ".3f", "weight": ".2f", "h on source": ".3f"}
     elsewhere = {
         f"The gates read {factor} at {path}."
-        for row in steerer.diagnose()
+        for row in steerer.diagnose().sites
         for factor, path in row["reads"].items()
-        if any(other["reads"].get(factor) == path != other["path"] for other in steerer.diagnose())
+        if any(other["reads"].get(factor) == path != other["path"] for other in steerer.diagnose().sites)
     }
-    return "\n\n".join([head, format_table(rows, {**columns, "h on control": ".3f"}), *sorted(elsewhere)])
+    failures = [f"{name}: {meaning}" for name, meaning in steerer.diagnose().failures.items()]
+    return "\n\n".join([head, format_table(rows, {**columns, "h on control": ".3f"}), *sorted(elsewhere), *failures])

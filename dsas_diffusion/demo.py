@@ -141,7 +141,7 @@ def demo(
             **GENERATION,
             "fit": {
                 "seconds": steerer.manifest["fit"]["seconds"],
-                "sites": steerer.diagnose(),
+                "sites": steerer.diagnose().sites,
                 "samples": steerer.manifest["fit"]["samples"],
             },
             **summary(bench, figures, "steered"),

@@ -1,6 +1,7 @@
 """fit(): record source, target and control, then learn a gate and a map for every site."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -13,6 +14,7 @@ from .core.probe import surest
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
+from .gates.logistic import LogisticGate
 from .gates.patch import INSIDE, OUTSIDE
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint
@@ -127,18 +129,20 @@ def fit(
     reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
 
     @cache
-    def gate_reading(*seen: Site) -> tuple[Gate, dict[str, float]]:  # sites that read the same share a gate
-        return _learned(make_gate(), seen, recorded)
+    def gate_reading(*seen: Site) -> tuple[Gate, dict[str, float], list[int]]:  # sites that read the same share a gate
+        return _learned(make_gate(), seen, recorded, concept.twins)
 
-    fitted = []
+    fitted, votes = [], Counter[int]()
     for site in chosen:
         before, after = _map_samples(site.path, recorded, map_from)
         anywhere = recorded["from"][site.path].positions
         learned_method = make_method().reset(site.channels).fit(before, after, anywhere)
-        learned_gate, measured = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
+        learned_gate, measured, mistaken = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
         weight = _weight(measured["accuracy"], weighting, tau) if unfitted.weighted else 1.0
         elsewhere = {factor: place for factor, place in reads.items() if place != site}
         fitted.append(SteeredSite(site, learned_gate, learned_method, weight, measured, elsewhere))
+        if weight > 0:
+            votes.update(mistaken)
     kept = _trusted(fitted, tau, concept)
     return Steerer(
         kept,
@@ -159,6 +163,8 @@ def fit(
                     for group in ("source", "target", "control")
                     if group in recorded
                 },
+                "control_prompts": len(concept.control),
+                "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
                 "map_from": map_from,
                 "weighting": weighting,
                 "tau": tau,
@@ -245,16 +251,25 @@ def _map_samples(
 
 
 def _learned(
-    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]]
-) -> tuple[Gate, dict[str, float]]:
-    """Fit a gate whose factors are read at the given sites, and measure it."""
+    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]], twins: bool
+) -> tuple[Gate, dict[str, float], list[int]]:
+    """Fit a gate whose factors are read at the given sites, and measure it; name the control prompts it mistakes."""
     gate.reset(*(site.channels for site in seen))
     source, control = (_seen(recorded[group], seen) for group in ("source", "control"))
-    accuracy, auroc = cross_validated(gate, source, control)
+    verdict = cross_validated(gate, source, control)
     gate.fit(source, control)
     on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
-    measured = {"accuracy": accuracy, "auroc": auroc, "gate_on_source": on_source, "gate_on_control": on_control}
-    return gate, measured
+    measured = {
+        "accuracy": verdict.accuracy,
+        "auroc": verdict.auroc,
+        "gate_on_source": on_source,
+        "gate_on_control": on_control,
+    }
+    if "target" in recorded:
+        target = recorded["target"][seen[0].path]
+        told = cross_validated(LogisticGate(), recorded["source"][seen[0].path], target, twins=twins)
+        measured["auroc_to_target"] = told.auroc
+    return gate, measured, verdict.mistaken
 
 
 def _seen(recorded: dict[str, Samples], sites: Sequence[Site]) -> Samples:

@@ -1,5 +1,7 @@
 """How far a site can be trusted: classifiers measured on prompts that they have not seen."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,21 @@ from .gates.patch import INSIDE, OUTSIDE
 _POSITIONS = 3000
 
 
-def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 4) -> tuple[float, float]:
+class Verdict(NamedTuple):
+    """How a classifier does on prompts that it has not seen.
+
+    Args:
+        accuracy: Share of samples on the right side, in [0, 1].
+        auroc: Area under the ROC curve, in [0, 1].
+        mistaken: The control prompts of which at least half of the samples are taken for source, by their index.
+    """
+
+    accuracy: float
+    auroc: float
+    mistaken: list[int]
+
+
+def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 4, twins: bool = False) -> Verdict:
     """Measure the classifier of a gate on prompts that it has not seen.
 
     Folds are grouped by prompt, and the PCA is learned inside each fold. A gate that learns otherwise than by logistic
@@ -27,13 +43,12 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
         source: Samples that show the concept.
         control: Samples that don't.
         folds: At most the number of prompts of the smaller side.
-
-    Returns:
-        Accuracy and area under the ROC curve, both in [0, 1].
+        twins: Whether the i-th prompts of both sides belong together, and so into one fold.
     """
     X = torch.cat([source.pooled, control.pooled]).double().numpy()
     y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
-    groups = torch.cat([source.prompts, control.prompts + 1 + source.prompts.max()]).numpy()
+    apart = 0 if twins else 1 + source.prompts.max()
+    groups = torch.cat([source.prompts, control.prompts + apart]).numpy()
     smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
     split = GroupKFold(max(2, min(folds, smaller)))
     if gate.weighted and not isinstance(gate, LogisticGate):
@@ -47,7 +62,9 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
         components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
         model = classifier(len(X) // 2, X.shape[1], components)
         scores = cross_val_predict(model, X, y, groups=groups, cv=split, method="decision_function")
-    return float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores))
+    taken = scores[len(source.pooled) :] > 0
+    mistaken = [int(i) for i in control.prompts.unique() if taken[control.prompts.numpy() == int(i)].mean() >= 0.5]
+    return Verdict(float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores)), mistaken)
 
 
 def _of(samples: Samples, rows: NDArray[np.int64]) -> Samples:

@@ -19,6 +19,6 @@ steerer = dsas.fit(
     strength=3.0,
     generation={"num_inference_steps": 20, "guidance_scale": 7.5},
 )
-for site in steerer.diagnose():
+for site in steerer.diagnose().sites:
     print(f"{site['path']}: accuracy {site['accuracy']:.2f}, weight {site['weight']:.2f}")
 print("saved to", steerer.save_pretrained("outputs/banana-off", overwrite=True))

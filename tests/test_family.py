@@ -62,6 +62,18 @@ def test_saved_and_loaded_it_draws_the_same_pictures(pipe, steerer, tmp_path):
     assert pictures[0].isfinite().all()
 
 
+@pytest.mark.parametrize("support", ["pooled", "none"])
+def test_every_support_is_saved_and_loaded(pipe, tmp_path, support):
+    method = METHODS["linear_act"](support=support)
+    steerer = fit(pipe, tiny_concept(), method=method, tau=0.5, generation=GENERATION, progress=False)
+    steerer.save_pretrained(tmp_path / "steerer")
+    again = Steerer.from_pretrained(tmp_path / "steerer")
+    for path, steered in steerer.sites.items():
+        x = torch.randn(2, 5, steered.site.channels, generator=torch.Generator().manual_seed(1)) * 100
+        assert torch.equal(again.sites[path].method(x), steered.method(x))
+        assert not torch.equal(steered.method(x / 100), x / 100)
+
+
 def test_a_batch_is_its_pictures(pipe, steerer):
     with steerer.attached(pipe, strength=1):
         together = draw(pipe, PROMPTS)

@@ -193,7 +193,7 @@ def test_cross_validation_keeps_prompts_together_and_learns_the_pca_inside_the_f
     groups = np.concatenate([prompts, prompts + 12])
     model = make_pipeline(PCA(5), LogisticRegression(max_iter=1000))
     folds = cross_val_score(model, X, y, groups=groups, cv=GroupKFold(4))
-    accuracy, auroc = cross_validated(LogisticGate(), *samples)
+    accuracy, auroc, _ = cross_validated(LogisticGate(), *samples)
     assert accuracy == pytest.approx(folds.mean(), abs=1e-9)
     scores = cross_val_predict(model, X, y, groups=groups, cv=GroupKFold(4), method="predict_proba")[:, 1]
     assert auroc == pytest.approx(mann_whitney(scores[y == 1], scores[y == 0]), abs=1e-3)  # PCA signs settle ties
@@ -300,17 +300,17 @@ def test_every_gate_may_read_another_site(pipe):
     steerer = fit(pipe, tiny_concept(), gate="logistic", read=reading, **SETTINGS)
     assert {s.reads["score"].path for s in steerer.sites.values()} == {reading}
     assert len({tuple(s.gate.weight.tolist()) for s in steerer.sites.values()}) == 1
-    assert {row["reads"]["score"] for row in steerer.diagnose()} == {reading}
+    assert {row["reads"]["score"] for row in steerer.diagnose().sites} == {reading}
 
 
 def test_factors_of_a_gate_may_read_two_sites(pipe):
     whether, where = "mid_block.attentions.0.transformer_blocks.0.attn2", "up_blocks.1.resnets.0"
     steerer = fit(pipe, tiny_concept(), gate="patch", read={"whether": whether, "where": where}, **SETTINGS)
-    assert {row["reads"]["where"] for row in steerer.diagnose()} == {where}
-    assert {row["reads"]["whether"] for row in steerer.diagnose()} == {whether}
+    assert {row["reads"]["where"] for row in steerer.diagnose().sites} == {where}
+    assert {row["reads"]["whether"] for row in steerer.diagnose().sites} == {whether}
     assert len({s.weight for s in steerer.sites.values()}) == 1
     own = fit(pipe, tiny_concept(), gate="patch", read={"where": where}, **SETTINGS)
-    assert all(row["reads"]["whether"] == row["path"] for row in own.diagnose())
+    assert all(row["reads"]["whether"] == row["path"] for row in own.diagnose().sites)
     shared = next(iter(steerer.sites.values())).gate
     assert torch.allclose(shared.weight, own.sites[whether].gate.weight)
     assert torch.allclose(shared.where_weight, own.sites[whether].gate.where_weight)
@@ -323,8 +323,8 @@ def test_where_is_read_at_the_block_that_tells_places_best_and_whether_at_each_s
     recorded = recording.record(pipe, tiny_concept(), blocks, drawn, "twins")
     told = {s.path: place_auroc(recorded["source"][s.path], recorded["control"][s.path]) for s in blocks}
     assert len(set(told.values())) > 1
-    assert {row["reads"]["where"] for row in steerer.diagnose()} == {max(told, key=lambda path: told[path])}
-    assert all(row["reads"]["whether"] == row["path"] for row in steerer.diagnose())
+    assert {row["reads"]["where"] for row in steerer.diagnose().sites} == {max(told, key=lambda path: told[path])}
+    assert all(row["reads"]["whether"] == row["path"] for row in steerer.diagnose().sites)
     assert len({tuple(s.gate.weight.tolist()) for s in steerer.sites.values()}) == len(steerer.sites)
 
 

@@ -37,7 +37,8 @@ class SteeredSite:
         method: How to steer.
         weight: The site weight s in [0, 1].
         measured: What the fit measured, each in [0, 1]: `accuracy` and `auroc` of the gate's classifier on prompts that
-            it has not seen, `gate_on_source` and `gate_on_control` (mean h over recorded positions).
+            it has not seen, `auroc_to_target` where target pictures were drawn, `gate_on_source` and `gate_on_control`
+            (mean h over recorded positions).
         reads: Where the gate's factors are read, of those that are read elsewhere.
     """
 

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..gates.base import GATES
 from . import storage
 from .attachment import Attachment, SteeredSite, checked_strength
+from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint
 from .guidance import Half, denoiser_of
 
@@ -107,25 +108,10 @@ class Steerer:
         sites = [replace(steered, gate=gate(), weight=1.0, reads={}) for steered in self.sites.values()]
         return type(self)(sites, {**self.manifest, "strength": self.strength, "gate": storage.part_of(gate())})
 
-    def diagnose(self) -> list[dict[str, Any]]:
-        """Give what the fit measured at each steered site, most trusted first.
-
-        Returns:
-            Rows of `path`, `kind`, `reads` (where each factor of the gate is read), `weight`, and of `accuracy` and
-            `auroc` of the gate's classifier on prompts that it has not seen, `gate_on_source` and `gate_on_control`
-            (mean h over positions).
-        """
-        rows = [
-            {
-                "path": path,
-                "kind": s.site.kind,
-                "reads": {factor: s.reads.get(factor, s.site).path for factor in s.gate.factors},
-                "weight": s.weight,
-                **s.measured,
-            }
-            for path, s in self.sites.items()
-        ]
-        return sorted(rows, key=lambda row: -row["accuracy"])
+    def diagnose(self) -> Diagnosis:
+        """Give what the fit measured at each steered site, and by name what looks wrong about it."""
+        about = self.manifest["fit"]
+        return diagnosis(list(self.sites.values()), about["suspects"], about["control_prompts"])
 
     def save_pretrained(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write the steerer as `steerer.json` and `steerer.safetensors`, both or neither.

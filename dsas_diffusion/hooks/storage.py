@@ -39,6 +39,7 @@ _KEYS: Final = {
     "fit": dict,
     "sites": list,
 }
+_FIT_KEYS: Final = {"seconds": (int, float), "suspects": list, "control_prompts": int}
 _PLACE_KEYS: Final = {"path": str, "kind": str, "channels": int, "layout": str}
 _SITE_KEYS: Final = {**_PLACE_KEYS, "weight": (int, float), "measured": dict, "reads": dict}
 
@@ -106,6 +107,7 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
             f"{folder / MANIFEST} has format {manifest['format']}, but this version reads format {FORMAT}. "
             f"It was written by dsas-diffusion {manifest['library_version']}: install that version or a newer one."
         )
+    _check(manifest["fit"], _FIT_KEYS, f"'fit' in {folder / MANIFEST}")
     for part in ("method", "gate"):
         _check(manifest[part], {"name": str, "settings": dict}, f"{part!r} in {folder / MANIFEST}")
     tensors = _tensors(folder / TENSORS)

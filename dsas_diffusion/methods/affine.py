@@ -1,7 +1,7 @@
 """The base of maps that scale and shift each channel, with a support outside which a channel is left alone."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,8 @@ from ..errors import InputError
 from .base import SteeringMethod, finite
 
 Support = Literal["positions", "pooled", "none"]
+#: An end of a support that ends nowhere.
+_LARGEST: Final = torch.finfo(torch.float32).max
 
 
 class AffineMap(SteeringMethod):
@@ -49,8 +51,8 @@ class AffineMap(SteeringMethod):
         """Take the shape of a site; the map becomes the identity."""
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("shift", torch.zeros(channels))
-        self.register_buffer("low", torch.full((channels,), -torch.inf))
-        self.register_buffer("high", torch.full((channels,), torch.inf))
+        self.register_buffer("low", torch.full((channels,), -_LARGEST))
+        self.register_buffer("high", torch.full((channels,), _LARGEST))
         return self
 
     @abstractmethod
@@ -120,7 +122,7 @@ class AffineMap(SteeringMethod):
             raise InputError(
                 f"{int((self.scale == 0).sum())} channels are scaled by 0, so this {self.name} map has no inverse."
             )
-        ends = torch.stack([self.scale * end + self.shift for end in (self.low, self.high)])
+        ends = torch.stack([self.scale * end + self.shift for end in (self.low, self.high)]).clamp(-_LARGEST, _LARGEST)
         turned = type(self)(**self._settings()).reset(len(self.scale))
         turned.register_buffer("scale", 1 / self.scale)
         turned.register_buffer("shift", -self.shift / self.scale)

@@ -41,8 +41,8 @@ def test_loaded_steerer_draws_the_same_pictures(pipe, steerer, folder):
 
 
 def test_a_steerer_whose_gates_read_elsewhere_comes_back_whole(pipe, tmp_path):
-    steerer = fit(pipe, tiny_concept(), gate="patch", read={"where": "up_blocks.1.resnets.0", "whether": "auto"},
-                  tau=0.5, strength=3.0,
+    read = {"where": "up_blocks.1.resnets.0", "whether": "mid_block.attentions.0.transformer_blocks.0.attn2"}
+    steerer = fit(pipe, tiny_concept(), gate="patch", read=read, tau=0.5, strength=3.0,
                   generation=GENERATION, progress=False)  # fmt: skip
     loaded = Steerer.from_pretrained(steerer.save_pretrained(tmp_path / "off"))
     assert len({id(s.gate) for s in loaded.sites.values()}) == len({id(s.gate) for s in steerer.sites.values()}) == 1
@@ -61,7 +61,7 @@ def test_manifest_tells_where_the_steerer_came_from(folder):
     assert manifest["method"] == {"name": "caa", "settings": {}}
     assert manifest["gate"] == {
         "name": "patch",
-        "settings": {"components": 5, "where_components": 16, "control_mean": 0.02, "dead_zone": 0.1},
+        "settings": {"components": 20, "where_components": 16, "control_mean": 0.02, "dead_zone": 0.1, "core": 1.0},
     }
     assert manifest["generation"] == GENERATION
     assert manifest["prompts"] == {"name": "tiny", "digest": tiny_concept().digest}
@@ -136,7 +136,7 @@ def test_a_place_that_is_neither_folder_nor_repository_is_explained(tmp_path):
 def test_ungated_steerer_has_the_same_maps_open_everywhere(pipe, steerer, tmp_path):
     vanilla = steerer.ungated()
     assert {s.weight for s in vanilla.sites.values()} == {1.0}
-    expected = fit(pipe, tiny_concept(), gate="always", map_from="inside", tau=0.5, strength=2.0,
+    expected = fit(pipe, tiny_concept(), gate="always", map_from="core", tau=0.5, strength=2.0,
                    generation=GENERATION, progress=False)  # fmt: skip
     pictures = []
     for one in (vanilla, expected, Steerer.from_pretrained(vanilla.save_pretrained(tmp_path / "vanilla"))):
