@@ -30,6 +30,7 @@ check: $(STAMP)
 	$(BIN)/ty check
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/readme_tree.py --check
+	$(BIN)/python tools/family_tables.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -37,6 +38,7 @@ format: $(STAMP)
 
 tree: $(STAMP)
 	$(BIN)/python tools/readme_tree.py
+	$(BIN)/python tools/family_tables.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

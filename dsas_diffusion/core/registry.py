@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..errors import InputError
@@ -22,7 +23,8 @@ T = TypeVar("T", bound=Named)
 class Registry(Mapping[str, type[T]], Generic[T]):
     """Maps the `name` of each concrete class in a package to the class.
 
-    The package's modules are imported at the first look-up, so that a new class is one new file.
+    The package's modules are imported at the first look-up, so that a new class is one new file. Other distributions
+    add classes as entry points, in the group that is called as the package is.
 
     Args:
         package: Full name of the package to search.
@@ -41,6 +43,14 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 for _, cls in inspect.getmembers(import_module(info.name), inspect.isclass):
                     if issubclass(cls, base.REGISTERED) and not inspect.isabstract(cls) and cls.__module__ == info.name:
                         found[cls.name] = cls
+            for entry in entry_points(group=self._package):
+                cls = _loaded(entry, base.REGISTERED, self._kind)
+                if cls.name in found:
+                    raise InputError(
+                        f"The entry point {entry.value!r} brings a {self._kind} called {cls.name!r}, but there is one "
+                        "of that name already. Give it another name."
+                    )
+                found[cls.name] = cls
             self._found = dict(sorted(found.items()))
         return self._found
 
@@ -69,6 +79,22 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         """
         self._classes()[cls.name] = cls
         return cls
+
+
+def _loaded(entry: EntryPoint, base: type, kind: str) -> Any:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"The {kind} {entry.name!r} can't be loaded from its entry point {entry.value!r}: {error}. Mend or "
+            "uninstall the distribution that brings it."
+        ) from error
+    if not inspect.isclass(found) or not issubclass(found, base) or inspect.isabstract(found):
+        raise InputError(
+            f"The entry point {entry.value!r} brings {found!r}, which is no finished {base.__name__}. Let it name a "
+            "class that derives from it."
+        )
+    return found
 
 
 class UnknownNameError(InputError, KeyError):

@@ -17,6 +17,8 @@ class AlwaysGate(Gate):
 
     name: ClassVar[str] = "always"
     unit: ClassVar[str] = "none"
+    cost: ClassVar[str] = "none"
+    suits: ClassVar[str] = "To see what a method does by itself."
     weighted: ClassVar[bool] = False
 
     def reset(self, channels: int) -> Self:

@@ -36,6 +36,10 @@ class Gate(Named, nn.Module, ABC):
     #: What h is decided on: a `"position"`, a `"sample"` (the picture in one step) or a `"prompt"` (once, in the first
     #: step of a run); `"none"` for a gate that decides nothing.
     unit: ClassVar[str] = "position"
+    #: Operations for each position of d channels, for tables.
+    cost: ClassVar[str]
+    #: When to take it, for tables.
+    suits: ClassVar[str]
     #: Whether the site weight s (accuracy or threshold) applies; vanilla steering has none.
     weighted: ClassVar[bool] = True
     #: What h is joined from; each factor may be read at a site of its own. Of two, the first is learned from what is

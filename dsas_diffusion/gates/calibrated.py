@@ -31,6 +31,8 @@ class CalibratedGate(LogisticGate):
     """
 
     name: ClassVar[str] = "calibrated"
+    cost: ClassVar[str] = "d"
+    suits: ClassVar[str] = "Where the set has no twins, so that places can't be learned."
 
     def __init__(self, components: int = 5, control_mean: float = 0.02, dead_zone: float = 0.1) -> None:
         if not 0 < control_mean < 1 or not 0 <= dead_zone < 1:

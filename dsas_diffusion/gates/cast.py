@@ -29,6 +29,8 @@ class CastGate(Gate):
 
     name: ClassVar[str] = "cast"
     unit: ClassVar[str] = "prompt"
+    cost: ClassVar[str] = "2 d, once a run"
+    suits: ClassVar[str] = "Where whole prompts are to be steered or let through."
     condition: Tensor
     threshold: Tensor
     side: Tensor

@@ -27,6 +27,8 @@ class ImageMeanGate(LogisticGate):
 
     name: ClassVar[str] = "image_mean"
     unit: ClassVar[str] = "sample"
+    cost: ClassVar[str] = "d"
+    suits: ClassVar[str] = "Where the whole picture may change once the concept is in it."
 
     def __init__(self, components: int = PICTURE_COMPONENTS, dead_zone: float = 0.1) -> None:
         if not 0 <= dead_zone < 1:

@@ -30,6 +30,8 @@ class LogisticGate(Gate):
     """
 
     name: ClassVar[str] = "logistic"
+    cost: ClassVar[str] = "d"
+    suits: ClassVar[str] = "The paper's own gate, per position; to compare with."
     weight: Tensor
     bias: Tensor
 

@@ -32,6 +32,8 @@ class MeraGate(LogisticGate):
     """
 
     name: ClassVar[str] = "mera"
+    cost: ClassVar[str] = "d"
+    suits: ClassVar[str] = "With the method mera; where half measures are not wanted."
     alpha: Tensor
 
     def __init__(self, components: int = PICTURE_COMPONENTS) -> None:

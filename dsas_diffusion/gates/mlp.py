@@ -28,6 +28,10 @@ class MLPGate(Gate):
     """
 
     name: ClassVar[str] = "mlp"
+    cost: ClassVar[str] = "16 d"
+    suits: ClassVar[str] = (
+        "Where no line tells source from control; it costs as many times more as it has hidden units."
+    )
     hidden_weight: Tensor
     hidden_bias: Tensor
     weight: Tensor

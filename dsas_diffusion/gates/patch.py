@@ -40,6 +40,8 @@ class PatchGate(LogisticGate):
     """
 
     name: ClassVar[str] = "patch"
+    cost: ClassVar[str] = "2 d"
+    suits: ClassVar[str] = "The default for pictures: what lies beside the concept stays as it is."
     factors: ClassVar[tuple[str, ...]] = ("whether", "where")
     sees_places: ClassVar[bool] = True
     where_weight: Tensor

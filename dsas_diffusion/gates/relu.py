@@ -27,6 +27,8 @@ class ReLUGate(LogisticGate):
     """
 
     name: ClassVar[str] = "relu"
+    cost: ClassVar[str] = "d"
+    suits: ClassVar[str] = "Where control must get exactly 0 without a dead zone."
 
     def reset(self, channels: int) -> Self:
         """Take the shape of a site; the score becomes 0."""

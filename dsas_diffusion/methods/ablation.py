@@ -20,6 +20,8 @@ class DirectionalAblation(SteeringMethod):
 
     name: ClassVar[str] = "ablation"
     unit_strength: ClassVar[str] = "no projection on the concept's direction is left; 2 reflects it"
+    cost: ClassVar[str] = "2 d"
+    suits: ClassVar[str] = "Where the concept is one direction, and nothing should be put in its place."
     direction: Tensor
 
     def __init__(self) -> None:

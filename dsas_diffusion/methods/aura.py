@@ -26,6 +26,8 @@ class AurA(SteeringMethod):
 
     name: ClassVar[str] = "aura"
     unit_strength: ClassVar[str] = "a channel that tells source from target perfectly is silent; more turns its sign"
+    cost: ClassVar[str] = "d multiplications"
+    suits: ClassVar[str] = "Where single channels carry the concept, as neurons of MLPs do; no direction is added."
     damping: Tensor
 
     def __init__(self) -> None:

@@ -21,6 +21,10 @@ class SteeringMethod(Named, nn.Module, ABC):
 
     #: What λ = 1 means, for tables and help.
     unit_strength: ClassVar[str]
+    #: Operations for each position of d channels, for tables.
+    cost: ClassVar[str]
+    #: When to take it, for tables.
+    suits: ClassVar[str]
     #: Whether `fit` reads target activations.
     needs_target: ClassVar[bool] = True
 

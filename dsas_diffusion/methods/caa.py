@@ -20,6 +20,8 @@ class CAA(SteeringMethod):
 
     name: ClassVar[str] = "caa"
     unit_strength: ClassVar[str] = "one difference of means; more extrapolates"
+    cost: ClassVar[str] = "d additions"
+    suits: ClassVar[str] = "The first thing to try: one vector, and it extrapolates well."
     shift: Tensor
 
     def __init__(self) -> None:

@@ -23,6 +23,8 @@ class GaussianAcT(AffineMap):
 
     name: ClassVar[str] = "gaussian_act"
     unit_strength: ClassVar[str] = "the full transport; more overshoots and may flip a channel"
+    cost: ClassVar[str] = "3 d"
+    suits: ClassVar[str] = "Where source and target differ in spread as well as in place, and samples are few."
 
     def learned(
         self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]

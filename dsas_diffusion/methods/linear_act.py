@@ -20,6 +20,8 @@ class LinearAcT(AffineMap):
 
     name: ClassVar[str] = "linear_act"
     unit_strength: ClassVar[str] = "the full transport; more overshoots and may flip a channel"
+    cost: ClassVar[str] = "3 d"
+    suits: ClassVar[str] = "Where λ should mean the same at every site: 1 is the whole way to the target."
 
     def learned(
         self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]

@@ -20,6 +20,8 @@ class MeanAcT(AffineMap):
 
     name: ClassVar[str] = "mean_act"
     unit_strength: ClassVar[str] = "the full shift of means; more goes past the target"
+    cost: ClassVar[str] = "3 d"
+    suits: ClassVar[str] = "As CAA, where activations far from what was seen must not be moved."
     scales: ClassVar[bool] = False
 
     def learned(

@@ -30,6 +30,8 @@ class Mera(SteeringMethod):
 
     name: ClassVar[str] = "mera"
     unit_strength: ClassVar[str] = "the probe says α; other values have no meaning of their own"
+    cost: ClassVar[str] = "2 d"
+    suits: ClassVar[str] = "Where a probe is trusted and the change should be as small as it can be."
     weight: Tensor
     bias: Tensor
 

@@ -35,6 +35,8 @@ class RankOne(SteeringMethod):
 
     name: ClassVar[str] = "rank_one"
     unit_strength: ClassVar[str] = "no excess along the concept's direction is left; 2 turns it round"
+    cost: ClassVar[str] = "2 d"
+    suits: ClassVar[str] = "As ablation, where what points away from the concept must not be touched."
     direction: Tensor
     change: Tensor
     threshold: Tensor

@@ -1,7 +1,13 @@
 """Registries find classes by themselves and explain unknown names."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from dsas_diffusion.core.registry import Registry
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS, SteeringMethod
@@ -29,3 +35,59 @@ def test_a_class_from_elsewhere_can_be_registered():
         assert issubclass(METHODS["other"], SteeringMethod)
     finally:
         METHODS._classes().pop("other")
+
+
+OTHER = """
+from typing import ClassVar
+
+from dsas_diffusion.methods.caa import CAA
+
+
+class Twist(CAA):
+    \"\"\"T(t) = t + v, from elsewhere.\"\"\"
+
+    name: ClassVar[str] = "twist"
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def installed(folder: Path, value: str, group: str = "dsas_diffusion.methods") -> dict[str, str]:
+    """A distribution with one entry point, on the path of a process with this environment."""
+    about = folder / "twist-1.0.dist-info"
+    about.mkdir()
+    (folder / "twist.py").write_text(OTHER, encoding="utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: twist\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text(f"[{group}]\ntwist = {value}\n", encoding="utf-8")
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def answer(environment: dict[str, str], *words: str) -> str:
+    done = subprocess.run([sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_a_method_of_another_distribution_is_one_file_and_an_entry_point(tmp_path):
+    environment = installed(tmp_path, "twist:Twist")
+    names = answer(environment, "-c", "from dsas_diffusion.methods.base import METHODS; print(*METHODS)")
+    assert "twist" in names.split()
+    collected = answer(environment, "-m", "pytest", "--collect-only", "-q", "tests/methods")
+    assert "test_unfitted_method_is_the_identity[twist]" in collected
+    wrong = answer(environment, "-m", "dsas_diffusion.cli", "demo", "--method", "twists")
+    assert "Did you mean 'twist'?" in wrong
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("twist:Missing", "can't be loaded from its entry point 'twist:Missing'"),
+        ("nowhere:Twist", "can't be loaded from its entry point 'nowhere:Twist'"),
+        ("twist:ClassVar", "is no finished SteeringMethod"),
+        ("dsas_diffusion.methods.caa:CAA", "called 'caa', but there is one of that name already"),
+    ],
+)
+def test_an_entry_point_that_brings_no_method_is_explained(tmp_path, monkeypatch, value, message):
+    installed(tmp_path, value)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as caught:
+        list(Registry("dsas_diffusion.methods", "steering method"))
+    assert message in str(caught.value)
