@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calibration import calibrate
     from .errors import InputError
     from .fitting import fit
     from .hooks.steerer import Steerer
@@ -17,11 +18,12 @@ _HOMES = {
     "InputError": "errors",
     "PromptSet": "prompts",
     "Steerer": "hooks.steerer",
+    "calibrate": "calibration",
     "fit": "fitting",
     "load_prompts": "prompts",
 }
 
-__all__ = ["InputError", "PromptSet", "Steerer", "__version__", "fit", "load_prompts"]
+__all__ = ["InputError", "PromptSet", "Steerer", "__version__", "calibrate", "fit", "load_prompts"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from .errors import InputError
 COMMANDS = {
     "demo": "demo:demo",
     "fit": "commands:fit",
+    "calibrate": "commands:calibrate",
     "generate": "commands:generate",
     "evaluate": "judges:evaluate",
     "inspect": "commands:inspect",

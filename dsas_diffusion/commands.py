@@ -1,10 +1,11 @@
-"""`dsas fit`, `dsas generate` and `dsas inspect`: any pipeline, any prompt set, any steerer."""
+"""`dsas fit`, `calibrate`, `generate` and `inspect`: any pipeline, any prompt set, any steerer."""
 
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from .calibration import calibrate as find_strength
 from .drawing import draw, draw_twins, write_prompts
 from .errors import InputError
 from .evaluation.gate_pictures import overlay
@@ -16,6 +17,7 @@ from .hooks.guidance import denoiser_of
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import FILES
+from .judges import concept_judge
 from .models import Precision, device_of, load_pipeline
 from .prompts import Prompt, load_prompts, read_prompts
 
@@ -92,6 +94,54 @@ def fit(
         steerer.save_pretrained(folder, overwrite=True)
     print(_described(steerer))
     print(f"\nSaved to {out}. Try it: dsas generate --model {model} --steerer {out} --prompt TEXT --out FOLDER")
+
+
+def calibrate(
+    steerer: str,
+    prompts: str,
+    out: str,
+    model: str = "orchard",
+    removal: float | None = None,
+    budget: float | None = None,
+    judge: str = "detector",
+    highest: float = 8.0,
+    batch_size: int = 16,
+    precision: Precision = "float32",
+    device: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Find the strength that removes enough, or changes little enough, on tuning prompts, and save the steerer with it.
+
+    Args:
+        steerer: The steerer's folder or hub id.
+        prompts: A prompt set with tuning prompts: a bundled name such as orchard/banana, a folder, or a file.
+        out: Folder for the calibrated steerer.
+        model: The pipeline that the steerer was fitted on: orchard, a folder in Diffusers' format, or a hub id.
+        removal: Share of the pictures that show the concept unsteered and shall not when steered, such as 0.9.
+        budget: How much control pictures may change at most, as a mean difference from 0 to 1, such as 0.01; instead of
+            removal.
+        judge: What says whether a picture shows the concept: detector (Orchard's), or a CLIP as for dsas evaluate
+            (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
+        highest: The largest strength to try.
+        batch_size: Prompts at a time.
+        precision: The type of the pipeline's weights.
+        device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
+        overwrite: Replace a steerer that is there already.
+
+    Raises:
+        InputError: If something handed in can't be used, or no strength removes enough.
+    """
+    loaded, concept, where = Steerer.from_pretrained(steerer), load_prompts(prompts), device_of(device)
+    shows = None if removal is None else concept_judge(judge, concept, where)
+    pipe = load_pipeline(model, where, precision)
+    with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:
+        found = find_strength(
+            pipe, loaded, concept, removal=removal, shows=shows, budget=budget, highest=highest, batch_size=batch_size
+        )
+        loaded.save_pretrained(folder, overwrite=True)
+    rows: list[list[object]] = [list(pair) for pair in loaded.manifest["calibration"]["curve"]]
+    print(format_table(rows, {"strength": "g", "removed" if removal is not None else "change": ".3g"}))
+    print(f"\nStrength {found:g}, saved in {out}.")
 
 
 def generate(

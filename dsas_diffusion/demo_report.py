@@ -104,4 +104,4 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    return "–" if value is None or value != value else f"{value:.3g}"
+    return "–" if value is None or value != value else f"{value:.3g}".replace("inf", "∞")

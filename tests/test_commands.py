@@ -117,3 +117,34 @@ def test_a_strength_that_is_refused_leaves_no_folder(steerer, place, capsys):
     line = ["generate", "--model", str(place / "model"), "--steerer", str(steerer), "--out", str(out), "--prompt", "a"]
     assert main([*line, "--strength", ".nan"]) == 2
     assert not out.exists()
+
+
+def test_calibrated_steerer_is_saved_with_its_curve(steerer, place, tmp_path, capsys):
+    tuned = place / "tuned"
+    tuned.mkdir()
+    for file in (place / "set").iterdir():
+        (tuned / file.name).write_bytes(file.read_bytes())
+    (tuned / "tuning_control.jsonl").write_text(json.dumps({"prompt": "eee ororo"}))
+    line = ["calibrate", "--model", str(place / "model"), "--steerer", str(steerer), "--prompts", str(tuned)]
+    assert main([*line, "--budget", "0.9", "--highest", "2", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    assert "Strength 2, saved" in capsys.readouterr().out
+    loaded = Steerer.from_pretrained(tmp_path / "out")
+    assert loaded.strength == 2
+    assert [strength for strength, _ in loaded.manifest["calibration"]["curve"]] == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--removal", "0.9"], "Orchard's detector knows no 'zzz'"),
+        (["--removal", "0.9", "--judge", "orchard"], "names no alternatives"),
+        (["--budget", "0.1"], "no tuning prompts"),
+        ([], "Ask for one of removal"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_explained(steerer, place, tmp_path, options, message, capsys):
+    line = ["calibrate", "--model", str(place / "model"), "--steerer", str(steerer), "--prompts", str(place / "set")]
+    assert main([*line, *options, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()

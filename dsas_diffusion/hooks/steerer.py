@@ -27,7 +27,8 @@ class Steerer:
     Args:
         sites: What to do where.
         manifest: What the fit knew: `model` (fingerprint), `concept`, `method` and `gate` (name and settings),
-            `strength`, `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements).
+            `strength`, `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements);
+            `calibration` where `calibrate` has set the strength.
     """
 
     def __init__(self, sites: Sequence[SteeredSite], manifest: dict[str, Any]) -> None:
