@@ -5,6 +5,7 @@ import ot
 import pytest
 import torch
 from scipy.stats import linregress
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from dsas_diffusion.core.registry import settings_of
@@ -219,3 +220,14 @@ def test_mera_lands_on_its_threshold_by_the_shortest_way(alpha, samples):
 def test_mera_refuses_a_threshold_that_is_no_probability():
     with pytest.raises(InputError, match="alpha must be in"):
         METHODS["mera"](alpha=1.0)
+
+
+def test_iti_is_a_standard_deviation_along_a_unit_direction(samples):
+    source, target = samples
+    both = torch.cat([source, target]).double().numpy()
+    plane = LogisticRegression(tol=1e-9, max_iter=10_000).fit(both, np.repeat([0, 1], [len(source), len(target)]))
+    directions = {"iti_m": (target.mean(0) - source.mean(0)).double().numpy(), "iti_c": plane.coef_[0]}
+    for name, direction in directions.items():
+        along = direction / np.linalg.norm(direction)
+        found = METHODS[name]().reset(6).fit(source, target)
+        assert np.allclose(found.shift.numpy(), along * (both @ along).std(), atol=1e-4)

@@ -1,0 +1,105 @@
+"""Inference-time intervention: a unit direction, as long as activations spread along it."""
+
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..core.probe import folded_classifier
+from .base import SteeringMethod, finite, unit
+
+
+class _Intervention(SteeringMethod):
+    """T(t) = t + σ u,  u a unit direction from source to target, σ the standard deviation of all projections on u."""
+
+    unit_strength: ClassVar[str] = "one standard deviation of the projections (the paper's α); more extrapolates"
+    cost: ClassVar[str] = "d additions"
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset(0)
+
+    def reset(self, channels: int) -> Self:
+        """Take the shape of a site; the shift becomes 0."""
+        self.register_buffer("shift", torch.zeros(channels))
+        return self
+
+    @abstractmethod
+    def direction(
+        self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]
+    ) -> Float[Tensor, "channels"]:
+        """Give what points from source to target, of any length.
+
+        Args:
+            source: Finite source activations.
+            target: Finite target activations.
+        """
+
+    def fit(
+        self,
+        source: Float[Tensor, "n channels"],
+        target: Float[Tensor, "m channels"],
+        positions: Float[Tensor, "k channels"] | None = None,
+    ) -> Self:
+        """Learn direction and spread.
+
+        Args:
+            source: Source activations.
+            target: Target activations.
+            positions: Not needed.
+
+        Raises:
+            InputError: If an activation is not finite, or source and target can't be told apart.
+        """
+        before, after = finite("source", source), finite("target", target)
+        along = unit(self.direction(before, after))
+        spread = (torch.cat([before, after]) @ along).std(correction=0)
+        self.register_buffer("shift", spread * along)
+        return self
+
+    def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
+        """Add the shift."""
+        return activation + self.shift.to(activation.dtype)
+
+
+class ITIMean(_Intervention):
+    """T(t) = t + σ u,  u = v / |v|,  v = mean(target) − mean(source),  σ = std of all projections on u.
+
+    At a site that is a whole module there is one direction; the paper steers attention heads, the best of them alone.
+
+    References:
+        Inference-Time Intervention, arXiv 2306.03341, section 3 (mass mean shift); per module as in arXiv 2410.23054.
+    """
+
+    name: ClassVar[str] = "iti_m"
+    suits: ClassVar[str] = "As CAA, where λ should mean the same at sites of different scale."
+
+    def direction(
+        self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]
+    ) -> Float[Tensor, "channels"]:
+        """Give the difference of means."""
+        return target.mean(0) - source.mean(0)
+
+
+class ITIClassifier(_Intervention):
+    """T(t) = t + σ u,  u = w / |w|,  w of a logistic regression for target against source,  σ = std along u.
+
+    At a site that is a whole module there is one direction; the paper steers attention heads, the best of them alone.
+
+    References:
+        Inference-Time Intervention, arXiv 2306.03341, section 3 (probe weight direction); per module as in
+        arXiv 2503.10679.
+    """
+
+    name: ClassVar[str] = "iti_c"
+    suits: ClassVar[str] = "Where the direction that tells best is wanted, not the one between the means."
+
+    def direction(
+        self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]
+    ) -> Float[Tensor, "channels"]:
+        """Give the normal of the classifier's plane."""
+        weight, _ = folded_classifier(target, source, source.shape[1])
+        return weight
