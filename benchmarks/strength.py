@@ -13,8 +13,8 @@ from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, fi
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
-from dsas_diffusion.fitting import MapFrom
 from dsas_diffusion.gates.patch import PatchGate
+from dsas_diffusion.learning import MapFrom
 
 COLUMNS = {
     "concept": "",

@@ -11,13 +11,14 @@ from .errors import InputError
 from .evaluation.gate_pictures import overlay
 from .evaluation.report import contact_sheet, format_table
 from .files import atomic_folder
-from .fitting import MapFrom, Weighting
+from .fitting import Estimation
 from .fitting import fit as learn
 from .hooks.guidance import denoiser_of
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import FILES
 from .judges import concept_judge
+from .learning import MapFrom, Weighting
 from .models import Precision, device_of, load_pipeline
 from .prompts import Prompt, load_prompts, read_prompts
 
@@ -35,6 +36,7 @@ def fit(
     towards: str | None = None,
     map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
+    estimation: Estimation = "at_once",
     tau: float = 0.75,
     strength: float = 1.0,
     num_inference_steps: int | None = None,
@@ -59,6 +61,8 @@ def fit(
         map_from: What the map learns from: averages over pictures (pooled), the concept's region (inside), or the half
             of it that a classifier is surest of (core); auto is core where the region is known.
         weighting: How accuracy becomes the site weight.
+        estimation: at_once learns every site from the same pictures; causal draws them anew for each site, steered by
+            those before it.
         tau: Accuracy below which a site is left alone.
         strength: The strength that the steerer has where none is given.
         num_inference_steps: Denoising steps; by default the pipeline's own.
@@ -85,6 +89,7 @@ def fit(
             towards=towards,
             map_from=map_from,
             weighting=weighting,
+            estimation=estimation,
             tau=tau,
             strength=strength,
             seed=seed,

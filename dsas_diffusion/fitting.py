@@ -3,37 +3,27 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from .core.probe import surest
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
-from .gates.logistic import LogisticGate
-from .gates.patch import INSIDE, OUTSIDE
 from .hooks.attachment import SteeredSite, checked_strength
 from .hooks.fingerprint import fingerprint
 from .hooks.guidance import denoiser_of, is_compiled, sampling_of
 from .hooks.sites import Site, find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import part_of
+from .learning import Learning, MapFrom, Weighting
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
-from .recording import Recording, Regions, record
-from .validation import cross_validated, place_auroc
+from .recording import Recording, Regions, in_order, record
+from .validation import place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-Weighting = Literal["accuracy", "threshold"]
-MapFrom = Literal["auto", "pooled", "inside", "core"]
-#: Of the positions in a region read off twins, the share that a map learns from.
-CORE: Final = 0.5
+Estimation = Literal["at_once", "causal"]
 
 
 def fit(
@@ -48,6 +38,7 @@ def fit(
     towards: PromptSet | str | None = None,
     map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
+    estimation: Estimation = "at_once",
     tau: float = 0.75,
     strength: float = 1.0,
     steps: Collection[int] | None = None,
@@ -86,6 +77,10 @@ def fit(
         weighting: The site weight s from the accuracy a: `"accuracy"` for max(0, 2a − 1), `"threshold"` for 1 if a ≥ τ,
             else 0. The gate `always` has weight 1 everywhere; sites whose gates read *whether* at one place share its
             accuracy.
+        estimation: `"at_once"`: every site is learned from the same unsteered pictures. `"causal"`: site after site, as
+            the denoiser runs them; source and control pictures are drawn anew for each, steered at `strength` by the
+            sites before it, so that later maps and gates see the earlier ones. It takes as many times longer as there
+            are sites. Regions and reading sites are those of the unsteered pictures.
         tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
         strength: λ that the steerer uses where none is given.
         steps: Denoising steps to learn from, counted from 0; `None` for all.
@@ -109,6 +104,7 @@ def fit(
     make_method, make_gate = _maker(METHODS, method), _maker(GATES, gate)
     denoiser = denoiser_of(pipe)
     chosen = find_sites(denoiser, sites)
+    _check_choice("estimation", estimation, Estimation)
     _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, positions)
     checked_strength(strength)
     unfitted = make_gate()
@@ -123,25 +119,25 @@ def fit(
     candidates = _readable(denoiser, read, unfitted)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
-    recorded = record(pipe, concept, every, recording, regions if places else None, goal)
+    recorded, found = record(pipe, concept, every, recording, regions if places else None, goal)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
 
-    @cache
-    def gate_reading(*seen: Site) -> tuple[Gate, dict[str, float], list[int]]:  # sites that read the same share a gate
-        return _learned(make_gate(), seen, recorded, concept.twins)
-
+    learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
+    if estimation == "causal":
+        chosen = in_order(pipe, chosen, concept.source[0].text, recording)
     fitted, votes = [], Counter[int]()
     for site in chosen:
-        before, after = _map_samples(site.path, recorded, map_from)
-        anywhere = recorded["from"][site.path].positions
-        learned_method = make_method().reset(site.channels).fit(before, after, anywhere)
-        learned_gate, measured, mistaken = gate_reading(*(reads.get(factor, site) for factor in unfitted.factors))
-        weight = _weight(measured["accuracy"], weighting, tau) if unfitted.weighted else 1.0
-        elsewhere = {factor: place for factor, place in reads.items() if place != site}
-        fitted.append(SteeredSite(site, learned_gate, learned_method, weight, measured, elsewhere))
-        if weight > 0:
+        trusted = [s for s in fitted if s.weight > 0]
+        if estimation == "causal" and trusted:
+            seen = list(dict.fromkeys([site, *reads.values()]))
+            recorded, _ = record(pipe, concept, seen, recording, found, goal, trusted, strength)
+            _check_finite(recorded)
+            learning.forget()
+        learned, mistaken = learning.at(site, recorded)
+        fitted.append(learned)
+        if learned.weight > 0:
             votes.update(mistaken)
     kept = _trusted(fitted, tau, concept)
     return Steerer(
@@ -167,6 +163,7 @@ def fit(
                 "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
                 "map_from": map_from,
                 "weighting": weighting,
+                "estimation": estimation,
                 "tau": tau,
                 "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
             },
@@ -237,47 +234,6 @@ def _settled(map_from: MapFrom, recorded: dict[str, dict[str, Samples]], regions
     return "pooled" if not known else "core" if regions == "twins" else "inside"
 
 
-def _map_samples(
-    path: str, recorded: dict[str, dict[str, Samples]], map_from: MapFrom
-) -> tuple[Float[Tensor, "n channels"], Float[Tensor, "m channels"]]:
-    before, after = recorded["from"][path], recorded["to"][path]
-    if map_from == "pooled" or before.inside is None:
-        return before.pooled, after.pooled
-    chosen = before.inside >= INSIDE
-    if map_from == "core":
-        other = torch.cat([before.positions[before.inside < OUTSIDE], recorded["control"][path].positions])
-        chosen = surest(before.positions, chosen, other, CORE)
-    return before.positions[chosen], after.positions[chosen]  # twins have their positions at the same places
-
-
-def _learned(
-    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]], twins: bool
-) -> tuple[Gate, dict[str, float], list[int]]:
-    """Fit a gate whose factors are read at the given sites, and measure it; name the control prompts it mistakes."""
-    gate.reset(*(site.channels for site in seen))
-    source, control = (_seen(recorded[group], seen) for group in ("source", "control"))
-    verdict = cross_validated(gate, source, control)
-    gate.fit(source, control)
-    on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
-    measured = {
-        "accuracy": verdict.accuracy,
-        "auroc": verdict.auroc,
-        "gate_on_source": on_source,
-        "gate_on_control": on_control,
-    }
-    if "target" in recorded:
-        target = recorded["target"][seen[0].path]
-        told = cross_validated(LogisticGate(), recorded["source"][seen[0].path], target, twins=twins)
-        measured["auroc_to_target"] = told.auroc
-    return gate, measured, verdict.mistaken
-
-
-def _seen(recorded: dict[str, Samples], sites: Sequence[Site]) -> Samples:
-    """What a gate learns from: what is pooled where its first factor is read, positions where its last is."""
-    there = recorded[sites[-1].path]
-    return recorded[sites[0].path]._replace(positions=there.positions, inside=there.inside)
-
-
 def _one_site(denoiser: Any, pattern: str) -> Site:
     found = find_sites(denoiser, pattern)
     if len(found) > 1:
@@ -294,6 +250,11 @@ def _maker(registry: Any, chosen: Any) -> Any:
     return lambda: type(chosen)(**settings_of(chosen))
 
 
+def _check_choice(name: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise InputError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}.")
+
+
 def _check_settings(
     concept: PromptSet,
     goal: PromptSet,
@@ -303,9 +264,8 @@ def _check_settings(
     tau: float,
     positions: int,
 ) -> None:
-    for name, value, kind in (("weighting", weighting, Weighting), ("map_from", map_from, MapFrom)):
-        if value not in get_args(kind):
-            raise InputError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}.")
+    _check_choice("weighting", weighting, Weighting)
+    _check_choice("map_from", map_from, MapFrom)
     if not 0.5 <= tau <= 1:
         raise InputError(f"tau must be between 0.5 (chance) and 1, but is {tau}. The paper uses 0.75.")
     if method.needs_target and not goal.target:
@@ -320,12 +280,6 @@ def _check_settings(
             f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
             "prompts; a gate needs at least 2 of each, and works well from 32."
         )
-
-
-def _weight(accuracy: float, weighting: Weighting, tau: float) -> float:
-    if accuracy < tau:
-        return 0.0
-    return max(0.0, 2 * accuracy - 1) if weighting == "accuracy" else 1.0
 
 
 def _trusted(fitted: list[SteeredSite], tau: float, concept: PromptSet) -> list[SteeredSite]:

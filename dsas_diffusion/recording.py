@@ -1,9 +1,10 @@
 """Draws a set's source, target and control prompts once, and records what gates and maps are learned from."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from .backends.diffusion import generate
 from .core.regions import twin_regions
 from .errors import InputError
 from .gates.base import Samples
+from .hooks.attachment import Attachment, SteeredSite
 from .hooks.guidance import denoiser_of, rows_of
 from .hooks.recorder import ActivationRecorder
 from .hooks.sites import Site
@@ -49,14 +51,28 @@ class Recording:
     progress: bool
 
 
+class Recorded(NamedTuple):
+    """What was recorded.
+
+    Args:
+        groups: Samples by group (`source`, `control`, and `from` and `to` for the map) and site.
+        regions: Where the concept is in the source pictures, (n, h, w) in [0, 1]; `None` if no one asked.
+    """
+
+    groups: dict[str, dict[str, Samples]]
+    regions: Tensor | None
+
+
 def record(
     pipe: "StableDiffusionPipeline",
     concept: PromptSet,
     sites: Sequence[Site],
     recording: Recording,
-    regions: Regions | None,
+    regions: Regions | Tensor | None,
     towards: PromptSet | None = None,
-) -> dict[str, dict[str, Samples]]:
+    steered: Sequence[SteeredSite] = (),
+    strength: float = 1.0,
+) -> Recorded:
     """Draw the groups of a set and record every site.
 
     Args:
@@ -64,12 +80,16 @@ def record(
         concept: The prompts.
         sites: What to record.
         recording: How.
-        regions: Where the concept is in the source pictures; `None` if no one asks.
+        regions: Where the concept is in the source pictures: how to find it, or what was found before; `None` if no one
+            asks.
         towards: Another set, whose source and target the map learns from; `None` for the concept's own.
+        steered: What is steered already while source and control prompts are drawn; target prompts are drawn as they
+            are.
+        strength: λ for it.
 
     Returns:
-        Samples by group (`source`, `control`, and `from` and `to` for the map) and site. If regions are known, those of
-        `source` and of its twins have `inside`; twins have their positions at the same places.
+        Samples, and the regions. If these are known, the samples of `source` and of its twins have `inside`; twins have
+        their positions at the same places.
 
     Raises:
         InputError: If a function given as regions returns something else, or no step was recorded.
@@ -97,9 +117,12 @@ def record(
                 seed=recording.seed,
             )
             output = "pil" if callable(regions) and group == "source" else "latent"
-            pictures[group] = _draw(pipe, texts, first, recorders[group], recording, output, bar)
+            with _steering(pipe, () if group in ("target", "to") else steered, strength):
+                pictures[group] = _draw(pipe, texts, first, recorders[group], recording, output, bar)
     found = None
-    if callable(regions):
+    if isinstance(regions, Tensor):
+        found = regions
+    elif callable(regions):
         found = _checked(regions([image for images in pictures["source"] for image in images]), len(concept.source))
     elif regions == "twins":
         found = twin_regions(torch.cat(pictures["source"]), torch.cat(pictures["target"])).float()
@@ -111,7 +134,41 @@ def record(
             "Give numbers from 0 to num_inference_steps − 1."
         )
     own = {"from": recorded["source"], "to": recorded.get("target", {})}
-    return {**recorded, **({} if towards is not None else own)}
+    return Recorded({**recorded, **({} if towards is not None else own)}, found)
+
+
+@contextmanager
+def _steering(pipe: "StableDiffusionPipeline", sites: Sequence[SteeredSite], strength: float) -> Generator[None]:
+    """Steer what has been learned so far, for as long as the context lasts."""
+    attachment = Attachment(pipe, sites, strength) if sites else None
+    try:
+        yield
+    finally:
+        if attachment is not None:
+            attachment.detach()
+
+
+def in_order(pipe: "StableDiffusionPipeline", sites: Sequence[Site], text: str, recording: Recording) -> list[Site]:
+    """Sort sites as the denoiser runs them, seen on one picture.
+
+    Args:
+        pipe: The pipeline; it comes out as it went in.
+        sites: The sites.
+        text: A prompt.
+        recording: Seed and sampling settings.
+    """
+    seen: list[str] = []
+    handles = [
+        denoiser_of(pipe).get_submodule(site.path).register_forward_hook(lambda *_, path=site.path: seen.append(path))
+        for site in sites
+    ]
+    try:
+        for _ in generate(pipe, [text], [recording.seed], generation={**recording.generation, "output_type": "latent"}):
+            pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sorted(sites, key=lambda site: seen.index(site.path))
 
 
 def _steps(pipe: "StableDiffusionPipeline", recording: Recording) -> int:

@@ -320,7 +320,7 @@ def test_where_is_read_at_the_block_that_tells_places_best_and_whether_at_each_s
     steerer = fit(pipe, tiny_concept(), gate="patch", seed=3, **SETTINGS)
     blocks = find_sites(pipe.unet, "blocks")
     drawn = recording.Recording(3, 16, GENERATION, None, 16, progress=False)
-    recorded = recording.record(pipe, tiny_concept(), blocks, drawn, "twins")
+    recorded = recording.record(pipe, tiny_concept(), blocks, drawn, "twins").groups
     told = {s.path: place_auroc(recorded["source"][s.path], recorded["control"][s.path]) for s in blocks}
     assert len(set(told.values())) > 1
     assert {row["reads"]["where"] for row in steerer.diagnose().sites} == {max(told, key=lambda path: told[path])}
@@ -333,3 +333,39 @@ def test_recording_a_compiled_model_is_refused():
     compiled.unet.compile(backend="eager")
     with pytest.raises(InputError, match="compiled"):
         fit(compiled, tiny_concept(), **SETTINGS)
+
+
+def test_causal_estimation_lets_later_sites_see_the_earlier_maps(pipe):
+    first, second = (
+        "mid_block.attentions.0.transformer_blocks.0.attn2",
+        "up_blocks.0.attentions.0.transformer_blocks.0.attn2",
+    )
+    settings = {**SETTINGS, "gate": "always", "map_from": "pooled", "strength": 2.0, "seed": 5}
+    concept = tiny_concept()
+    causal = fit(pipe, concept, sites=[second, first], estimation="causal", **settings)
+    alone = fit(pipe, concept, sites=[first], **settings)
+    assert list(causal.sites) == [first, second]  # as the denoiser runs them, not as they were named
+    assert torch.equal(causal.sites[first].method.shift, alone.sites[first].method.shift)
+    means = []
+    for texts, strength in ((concept.texts("source"), 2.0), (concept.texts("target"), 0.0)):
+        seen: list[torch.Tensor] = []
+        handle = pipe.unet.get_submodule(second).register_forward_hook(
+            lambda m, a, o, s=seen: s.append(o[len(o) // 2 :].clone()) and None
+        )
+        with alone.attached(pipe, strength):
+            draw(pipe, texts, seed=5)
+        handle.remove()
+        means.append(torch.cat(seen).double().mean((0, 1)))
+    shift = causal.sites[second].method.shift.double()
+    assert torch.allclose(shift, means[1] - means[0], atol=1e-5)
+    at_once = fit(pipe, concept, sites=[first, second], **settings).sites[second].method.shift
+    assert not torch.allclose(shift.float(), at_once, atol=1e-3)
+
+
+def test_causal_gates_that_see_places_keep_the_unsteered_regions(pipe):
+    steerer = fit(pipe, tiny_concept(), gate="patch", estimation="causal", **SETTINGS)
+    assert steerer.manifest["fit"]["estimation"] == "causal"
+    assert steerer.manifest["fit"]["map_from"] == "core"
+    assert all(not m._forward_hooks for m in pipe.unet.modules())
+    with pytest.raises(InputError, match="estimation must be one of"):
+        fit(pipe, tiny_concept(), estimation="later", **SETTINGS)

@@ -1,0 +1,105 @@
+"""What fit() learns at one site: its map, its gate, and how far it can be trusted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .core.probe import surest
+from .gates.base import Gate, Samples
+from .gates.logistic import LogisticGate
+from .gates.patch import INSIDE, OUTSIDE
+from .hooks.attachment import SteeredSite
+from .hooks.sites import Site
+from .methods.base import SteeringMethod
+from .prompts import PromptSet
+from .validation import cross_validated
+
+Weighting = Literal["accuracy", "threshold"]
+MapFrom = Literal["auto", "pooled", "inside", "core"]
+#: Of the positions in a region read off twins, the share that a map learns from.
+CORE: Final = 0.5
+
+
+class Learning:
+    """What is learned at a site: its map, its gate and how far it can be trusted."""
+
+    def __init__(
+        self,
+        concept: PromptSet,
+        make_method: Callable[[], SteeringMethod],
+        make_gate: Callable[[], Gate],
+        reads: Mapping[str, Site],
+        map_from: MapFrom,
+        weighting: Weighting,
+        tau: float,
+    ) -> None:
+        self.concept, self.make_method, self.make_gate, self.reads = concept, make_method, make_gate, reads
+        self.map_from, self.weighting, self.tau = map_from, weighting, tau
+        self._gates: dict[tuple[Site, ...], tuple[Gate, dict[str, float], list[int]]] = {}
+
+    def forget(self) -> None:
+        """Learn gates anew from here on: something else was recorded."""
+        self._gates.clear()
+
+    def at(self, site: Site, recorded: dict[str, dict[str, Samples]]) -> tuple[SteeredSite, list[int]]:
+        """Learn one site; name the control prompts that its gate mistakes."""
+        before, after = _map_samples(site.path, recorded, self.map_from)
+        method = self.make_method().reset(site.channels).fit(before, after, recorded["from"][site.path].positions)
+        factors = self.make_gate().factors
+        seen = tuple(self.reads.get(factor, site) for factor in factors)
+        if seen not in self._gates:  # sites that read the same share a gate
+            self._gates[seen] = _learned(self.make_gate(), seen, recorded, self.concept.twins)
+        gate, measured, mistaken = self._gates[seen]
+        weight = _weight(measured["accuracy"], self.weighting, self.tau) if gate.weighted else 1.0
+        elsewhere = {factor: place for factor, place in self.reads.items() if place != site}
+        return SteeredSite(site, gate, method, weight, measured, elsewhere), mistaken
+
+
+def _map_samples(
+    path: str, recorded: dict[str, dict[str, Samples]], map_from: MapFrom
+) -> tuple[Float[Tensor, "n channels"], Float[Tensor, "m channels"]]:
+    before, after = recorded["from"][path], recorded["to"][path]
+    if map_from == "pooled" or before.inside is None:
+        return before.pooled, after.pooled
+    chosen = before.inside >= INSIDE
+    if map_from == "core":
+        other = torch.cat([before.positions[before.inside < OUTSIDE], recorded["control"][path].positions])
+        chosen = surest(before.positions, chosen, other, CORE)
+    return before.positions[chosen], after.positions[chosen]  # twins have their positions at the same places
+
+
+def _learned(
+    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]], twins: bool
+) -> tuple[Gate, dict[str, float], list[int]]:
+    """Fit a gate whose factors are read at the given sites, and measure it; name the control prompts it mistakes."""
+    gate.reset(*(site.channels for site in seen))
+    source, control = (_seen(recorded[group], seen) for group in ("source", "control"))
+    verdict = cross_validated(gate, source, control)
+    gate.fit(source, control)
+    on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
+    measured = {
+        "accuracy": verdict.accuracy,
+        "auroc": verdict.auroc,
+        "gate_on_source": on_source,
+        "gate_on_control": on_control,
+    }
+    if "target" in recorded:
+        target = recorded["target"][seen[0].path]
+        told = cross_validated(LogisticGate(), recorded["source"][seen[0].path], target, twins=twins)
+        measured["auroc_to_target"] = told.auroc
+    return gate, measured, verdict.mistaken
+
+
+def _seen(recorded: dict[str, Samples], sites: Sequence[Site]) -> Samples:
+    """What a gate learns from: what is pooled where its first factor is read, positions where its last is."""
+    there = recorded[sites[-1].path]
+    return recorded[sites[0].path]._replace(positions=there.positions, inside=there.inside)
+
+
+def _weight(accuracy: float, weighting: Weighting, tau: float) -> float:
+    if accuracy < tau:
+        return 0.0
+    return max(0.0, 2 * accuracy - 1) if weighting == "accuracy" else 1.0
