@@ -119,7 +119,7 @@ def fit(
     candidates = _readable(denoiser, read, unfitted)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
-    recorded, found = record(pipe, concept, every, recording, regions if places else None, goal)
+    recorded, places_found = record(pipe, concept, every, recording, regions if places else None, goal)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
@@ -132,7 +132,7 @@ def fit(
         trusted = [s for s in fitted if s.weight > 0]
         if estimation == "causal" and trusted:
             seen = list(dict.fromkeys([site, *reads.values()]))
-            recorded, _ = record(pipe, concept, seen, recording, found, goal, trusted, strength)
+            recorded, _ = record(pipe, concept, seen, recording, places_found, goal, trusted, strength)
             _check_finite(recorded)
             learning.forget()
         learned, mistaken = learning.at(site, recorded)

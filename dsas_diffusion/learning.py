@@ -15,7 +15,7 @@ from .hooks.attachment import SteeredSite
 from .hooks.sites import Site
 from .methods.base import SteeringMethod
 from .prompts import PromptSet
-from .validation import cross_validated
+from .validation import cross_validated, first_samples
 
 Weighting = Literal["accuracy", "threshold"]
 MapFrom = Literal["auto", "pooled", "inside", "core"]
@@ -47,13 +47,19 @@ class Learning:
     def at(self, site: Site, recorded: dict[str, dict[str, Samples]]) -> tuple[SteeredSite, list[int]]:
         """Learn one site; name the control prompts that its gate mistakes."""
         before, after = _map_samples(site.path, recorded, self.map_from)
-        method = self.make_method().reset(site.channels).fit(before, after, recorded["from"][site.path].positions)
+        method = self.make_method().reset(site.channels).fit(before, after)
+        method.see_positions(recorded["from"][site.path].positions)
         factors = self.make_gate().factors
         seen = tuple(self.reads.get(factor, site) for factor in factors)
         if seen not in self._gates:  # sites that read the same share a gate
-            self._gates[seen] = _learned(self.make_gate(), seen, recorded, self.concept.twins)
+            self._gates[seen] = _learned(self.make_gate(), seen, recorded)
         gate, measured, mistaken = self._gates[seen]
         weight = _weight(measured["accuracy"], self.weighting, self.tau) if gate.weighted else 1.0
+        if weight and "target" in recorded:
+            source, target = (recorded[group][seen[0].path] for group in ("source", "target"))
+            measured["auroc_to_target"] = cross_validated(
+                LogisticGate(), source, target, twins=self.concept.twins
+            ).auroc
         elsewhere = {factor: place for factor, place in self.reads.items() if place != site}
         return SteeredSite(site, gate, method, weight, measured, elsewhere), mistaken
 
@@ -72,11 +78,13 @@ def _map_samples(
 
 
 def _learned(
-    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]], twins: bool
+    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]]
 ) -> tuple[Gate, dict[str, float], list[int]]:
     """Fit a gate whose factors are read at the given sites, and measure it; name the control prompts it mistakes."""
     gate.reset(*(site.channels for site in seen))
     source, control = (_seen(recorded[group], seen) for group in ("source", "control"))
+    if gate.unit == "prompt":  # it decides in a run's first step, so that is what it learns and is measured on
+        source, control = first_samples(source), first_samples(control)
     verdict = cross_validated(gate, source, control)
     gate.fit(source, control)
     on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
@@ -86,10 +94,6 @@ def _learned(
         "gate_on_source": on_source,
         "gate_on_control": on_control,
     }
-    if "target" in recorded:
-        target = recorded["target"][seen[0].path]
-        told = cross_validated(LogisticGate(), recorded["source"][seen[0].path], target, twins=twins)
-        measured["auroc_to_target"] = told.auroc
     return gate, measured, verdict.mistaken
 
 

@@ -67,6 +67,11 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
     return Verdict(float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores)), mistaken)
 
 
+def first_samples(samples: Samples) -> Samples:
+    """Give the first sample of each prompt: its first recorded step."""
+    return _of(samples, np.sort(np.unique(samples.prompts.numpy(), return_index=True)[1]))
+
+
 def _of(samples: Samples, rows: NDArray[np.int64]) -> Samples:
     """The given samples, with their positions."""
     each = len(samples.positions) // len(samples.pooled)

@@ -16,8 +16,9 @@ class CastGate(Gate):
     """h = 1 if s > ϑ (or s < ϑ, as learned), else 0,  s = cos(t̄, tanh(c cᵀ t̄)),  c the first principal component.
 
     The decision is made on the first denoising step (text: on the prompt) and kept for the whole run, at every
-    position: CAST knows prompts, not places. ϑ and its side are found by grid search for the best F1 on the fit's first
-    steps. The published code searches the layer too; here every site decides for itself and is weighted by accuracy.
+    position: CAST knows prompts, not places. ϑ and its side are found by grid search for the best F1; the fit hands in
+    first steps alone. The published code searches the layer too; here every site decides for itself and is weighted by
+    accuracy.
 
     Args:
         grid: Thresholds to try, evenly between the smallest and the largest similarity, at least 2.
@@ -54,7 +55,7 @@ class CastGate(Gate):
             source: Samples that show the concept.
             control: Samples that don't.
         """
-        shown, other = _first(source), _first(control)
+        shown, other = source.pooled.float(), control.pooled.float()
         both = torch.cat([shown, other])
         centred = both - (shown.mean(0) + other.mean(0)) / 2
         condition = PCA(1, svd_solver="full").fit(centred.double().numpy()).components_[0]
@@ -84,9 +85,3 @@ class CastGate(Gate):
     def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
         """Give h at the recorded positions: each sample's decision as often as it has positions."""
         return self(samples.pooled[:, None])[:, 0].repeat_interleave(len(samples.positions) // len(samples.pooled))
-
-
-def _first(samples: Samples) -> Float[Tensor, "prompts channels"]:
-    """The first sample of each prompt: its first recorded step."""
-    _, order = np.unique(samples.prompts.numpy(), return_index=True)
-    return samples.pooled[torch.from_numpy(order)].float()

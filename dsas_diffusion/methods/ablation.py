@@ -33,18 +33,12 @@ class DirectionalAblation(SteeringMethod):
         self.register_buffer("direction", torch.zeros(channels))
         return self
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
         """Learn the direction.
 
         Args:
             source: Source activations.
             target: Target activations.
-            positions: Not needed.
 
         Raises:
             InputError: If an activation is not finite, or both means are the same.

@@ -66,18 +66,12 @@ class AffineMap(SteeringMethod):
             target: Finite target activations.
         """
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
-        """Learn w and b, and the support.
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
+        """Learn w and b, and the support of what was handed in.
 
         Args:
             source: Source activations.
             target: Target activations.
-            positions: Single source positions, for the support; `source` itself where there are none.
 
         Raises:
             InputError: If an activation is not finite, or every source channel is constant.
@@ -88,14 +82,24 @@ class AffineMap(SteeringMethod):
         scale, shift = self.learned(source, target)
         self.register_buffer("scale", scale.float())
         self.register_buffer("shift", shift.float())
-        seen = source if positions is None or self.support == "pooled" else finite("source", positions)
-        cut = {"positions": self.quantile, "pooled": 0.0}.get(self.support)
-        if cut is not None:
-            ordered = seen.sort(dim=0).values
-            left_out = int(cut * len(ordered))
-            self.register_buffer("low", ordered[left_out])
-            self.register_buffer("high", ordered[-1 - left_out])
+        if self.support != "none":
+            self._keep_to(source, self.quantile if self.support == "positions" else 0.0)
         return self
+
+    def see_positions(self, positions: Float[Tensor, "k channels"]) -> None:
+        """Take the support from single source positions, if it is tested on such.
+
+        Args:
+            positions: Their activations.
+        """
+        if self.support == "positions":
+            self._keep_to(finite("source", positions), self.quantile)
+
+    def _keep_to(self, seen: Tensor, cut: float) -> None:
+        ordered = seen.sort(dim=0).values
+        left_out = int(cut * len(ordered))
+        self.register_buffer("low", ordered[left_out])
+        self.register_buffer("high", ordered[-1 - left_out])
 
     def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
         """Scale and shift what lies in the support."""

@@ -39,18 +39,12 @@ class AurA(SteeringMethod):
         self.register_buffer("damping", torch.ones(channels))
         return self
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
         """Measure every channel's AUROC.
 
         Args:
             source: Source activations (label 1).
             target: Target activations (label 0).
-            positions: Not needed.
 
         Raises:
             InputError: If an activation is not finite.

@@ -37,22 +37,22 @@ class SteeringMethod(Named, nn.Module, ABC):
         """
 
     @abstractmethod
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
         """Learn the map.
 
         Args:
             source: Source activations, averaged over pictures or of single places.
             target: Target activations, likewise.
-            positions: Single source positions from anywhere in the pictures, for methods that ask how far single
-                positions spread; `None` where there are none.
 
         Returns:
             The method itself.
+        """
+
+    def see_positions(self, positions: Float[Tensor, "k channels"]) -> None:
+        """Look, after a fit, at single source positions from anywhere in the pictures; most maps need not.
+
+        Args:
+            positions: Their activations.
         """
 
     @abstractmethod

@@ -1,31 +1,21 @@
 """Inference-time intervention: a unit direction, as long as activations spread along it."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..core.probe import folded_classifier
-from .base import SteeringMethod, finite, unit
+from .base import unit
+from .shift import ShiftMap
 
 
-class _Intervention(SteeringMethod):
+class _Intervention(ShiftMap):
     """T(t) = t + σ u,  u a unit direction from source to target, σ the standard deviation of all projections on u."""
 
     unit_strength: ClassVar[str] = "one standard deviation of the projections (the paper's α); more extrapolates"
-    cost: ClassVar[str] = "d additions"
-    shift: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset(0)
-
-    def reset(self, channels: int) -> Self:
-        """Take the shape of a site; the shift becomes 0."""
-        self.register_buffer("shift", torch.zeros(channels))
-        return self
 
     @abstractmethod
     def direction(
@@ -38,31 +28,12 @@ class _Intervention(SteeringMethod):
             target: Finite target activations.
         """
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
-        """Learn direction and spread.
-
-        Args:
-            source: Source activations.
-            target: Target activations.
-            positions: Not needed.
-
-        Raises:
-            InputError: If an activation is not finite, or source and target can't be told apart.
-        """
-        before, after = finite("source", source), finite("target", target)
-        along = unit(self.direction(before, after))
-        spread = (torch.cat([before, after]) @ along).std(correction=0)
-        self.register_buffer("shift", spread * along)
-        return self
-
-    def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
-        """Add the shift."""
-        return activation + self.shift.to(activation.dtype)
+    def learned(
+        self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]
+    ) -> Float[Tensor, "channels"]:
+        """Give the unit direction, as long as one standard deviation."""
+        along = unit(self.direction(source, target))
+        return (torch.cat([source, target]) @ along).std(correction=0) * along
 
 
 class ITIMean(_Intervention):

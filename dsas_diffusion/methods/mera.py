@@ -48,18 +48,12 @@ class Mera(SteeringMethod):
         self.register_buffer("bias", torch.tensor(-torch.inf))
         return self
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
         """Learn the probe.
 
         Args:
             source: Source activations.
             target: Target activations.
-            positions: Not needed.
 
         Raises:
             InputError: If an activation is not finite.

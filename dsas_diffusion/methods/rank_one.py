@@ -55,18 +55,12 @@ class RankOne(SteeringMethod):
         self.register_buffer("threshold", torch.tensor(0.0))
         return self
 
-    def fit(
-        self,
-        source: Float[Tensor, "n channels"],
-        target: Float[Tensor, "m channels"],
-        positions: Float[Tensor, "k channels"] | None = None,
-    ) -> Self:
+    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
         """Learn the direction, and what goes in its place.
 
         Args:
             source: Source activations.
             target: Target activations.
-            positions: Not needed.
 
         Raises:
             InputError: If an activation is not finite, or both means are the same.

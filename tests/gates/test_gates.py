@@ -15,7 +15,7 @@ from dsas_diffusion.gates.base import GATES, Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.gates.patch import PatchGate
-from dsas_diffusion.validation import cross_validated
+from dsas_diffusion.validation import cross_validated, first_samples
 
 
 def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:
@@ -220,8 +220,7 @@ def test_mlp_gate_tells_what_no_line_can_and_folds_its_pca():
 
 def test_cast_decides_for_whole_pictures_with_the_best_f1(source, control):
     gate = GATES["cast"]().reset(8).fit(source, control)
-    shown, other = source.pooled[:12], control.pooled[:12]  # the first step of each prompt
-    both, y = torch.cat([shown, other]), np.repeat([1, 0], 12)
+    both, y = torch.cat([source.pooled, control.pooled]), np.repeat([1, 0], 60)
     met = gate(both[:, None])[:, 0].numpy()
     similarity = gate.similarity(both).numpy()
     best = max(f1_score(y, side * (similarity - at) > 0) for at in similarity + 1e-6 for side in (1, -1))
@@ -236,3 +235,11 @@ def test_mera_gate_abstains_where_a_threshold_gains_nothing(source, control):
     gate = GATES["mera"]().reset(8).fit(source, control)
     probe = LogisticGate(20).reset(8).fit(source, control)
     assert torch.equal(gate(source.positions[None]), (probe(source.positions[None]) > gate.alpha).float())
+
+
+def test_first_samples_are_each_prompts_first_step_with_its_positions(source):
+    first = first_samples(source)
+    assert torch.equal(first.pooled, source.pooled[:12])  # samples run through the 12 prompts, step by step
+    assert first.prompts.tolist() == list(range(12))
+    assert torch.equal(first.positions, source.positions[:48])
+    assert torch.equal(first.inside, source.inside[:48])

@@ -112,14 +112,16 @@ def test_outside_its_support_a_map_leaves_values_alone(name, samples):
     source, target = samples
     positions = torch.cat([source, source * 3])
     narrow = METHODS[name](quantile=0.0).reset(6).fit(source, target)
-    wide = METHODS[name](quantile=0.0).reset(6).fit(source, target, positions)
+    wide = METHODS[name](quantile=0.0).reset(6).fit(source, target)
+    wide.see_positions(positions)
     outside = source.max(0).values[None] * 1.5
     assert torch.equal(narrow(outside), outside)
     assert not torch.isclose(wide(outside), outside).all()
     assert torch.equal(wide.low, positions.min(0).values)
     inside = source.median(0).values[None]
     assert torch.equal(narrow(inside), wide(inside))
-    cut = METHODS[name](quantile=0.1).reset(6).fit(source, target, positions)
+    cut = METHODS[name](quantile=0.1).reset(6).fit(source, target)
+    cut.see_positions(positions)
     assert ((positions < cut.low) | (positions > cut.high)).float().mean() == pytest.approx(0.2, abs=0.03)
 
 
