@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import torch
+
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
@@ -14,10 +16,11 @@ from .hooks.guidance import denoiser_of, is_compiled, sampling_of
 from .hooks.sites import Site, find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import part_of
-from .learning import Learning, MapFrom, Weighting
+from .learning import Learning, MapFrom, Weighting, core_at, openness
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, in_order, record
+from .training import Training, check_trainable, train
 from .validation import place_auroc
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ def fit(
     map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
     estimation: Estimation = "at_once",
+    training: Training | None = None,
     tau: float = 0.75,
     strength: float = 1.0,
     steps: Collection[int] | None = None,
@@ -81,6 +85,9 @@ def fit(
             the denoiser runs them; source and control pictures are drawn anew for each, steered at `strength` by the
             sites before it, so that later maps and gates see the earlier ones. It takes as many times longer as there
             are sites. Regions and reading sites are those of the unsteered pictures.
+        training: How to train the maps of all sites end to end, through the denoiser, after what is learned at each
+            site; `None` for the defaults where the method needs it (`lineas`), and else for no training. Where the
+            region is known, source and target are pooled there.
         tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
         strength: λ that the steerer uses where none is given.
         steps: Denoising steps to learn from, counted from 0; `None` for all.
@@ -108,6 +115,7 @@ def fit(
     _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, positions)
     checked_strength(strength)
     unfitted = make_gate()
+    training = _planned(training, denoiser, chosen, make_method(), unfitted, estimation)
     places = unfitted.sees_places or map_from in ("inside", "core")
     if places and regions == "twins":
         _check_twins(concept)
@@ -140,6 +148,14 @@ def fit(
         if learned.weight > 0:
             votes.update(mistaken)
     kept = _trusted(fitted, tau, concept)
+    trained = None
+    if training is not None:
+        where = None if map_from == "pooled" else places_found
+        cores = {s.site.path: core_at(s.site.path, recorded) for s in kept} if map_from == "core" else {}
+        trained = train(pipe, kept, concept, goal or concept, recording, training, where, cores)
+        if training.gates:
+            for s in kept:
+                s.measured |= openness(s.gate, recorded["source"][s.site.path], recorded["control"][s.site.path])
     return Steerer(
         kept,
         {
@@ -164,6 +180,7 @@ def fit(
                 "map_from": map_from,
                 "weighting": weighting,
                 "estimation": estimation,
+                "training": trained,
                 "tau": tau,
                 "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
             },
@@ -199,6 +216,33 @@ def _best_view(candidates: Sequence[Site], recorded: dict[str, dict[str, Samples
         return candidates[0]
     source, control = recorded["source"], recorded["control"]
     return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path]))
+
+
+def _planned(
+    training: Training | None,
+    denoiser: Any,
+    sites: Sequence[Site],
+    method: SteeringMethod,
+    gate: Gate,
+    estimation: Estimation,
+) -> Training | None:
+    """The training, if there is to be one; refused before anything is drawn where it can't be."""
+    if training is None and not method.needs_gradients:
+        return None
+    training = training or Training()
+    check_trainable([SteeredSite(site, gate, method, 1.0, {}) for site in sites[:1]], training)
+    if estimation != "at_once":
+        raise InputError(
+            f"The method {method.name!r} is trained at all sites together, so that later ones see the earlier ones "
+            "anyway. Leave estimation='at_once'."
+        )
+    if any(p.dtype not in (torch.float32, torch.float16, torch.bfloat16) for p in denoiser.parameters()):
+        raise InputError(
+            f"The method {method.name!r} needs gradients, which do not flow through a quantised "
+            f"{type(denoiser).__name__}. Load it unquantised, in float32 or bfloat16; or take a method that is fitted "
+            "without gradients, such as linear_act."
+        )
+    return training
 
 
 def _check_twins(concept: PromptSet) -> None:

@@ -1,13 +1,13 @@
 """What fit() learns at one site: its map, its gate, and how far it can be trusted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .core.probe import surest
+from .core.probe import core_of
 from .gates.base import Gate, Samples
 from .gates.logistic import LogisticGate
 from .gates.patch import INSIDE, OUTSIDE
@@ -24,7 +24,10 @@ CORE: Final = 0.5
 
 
 class Learning:
-    """What is learned at a site: its map, its gate and how far it can be trusted."""
+    """What is learned at a site: its map, its gate and how far it can be trusted.
+
+    Maps that need gradients stay the identity here; they are trained at all sites together (`training.train`).
+    """
 
     def __init__(
         self,
@@ -46,8 +49,9 @@ class Learning:
 
     def at(self, site: Site, recorded: dict[str, dict[str, Samples]]) -> tuple[SteeredSite, list[int]]:
         """Learn one site; name the control prompts that its gate mistakes."""
-        before, after = _map_samples(site.path, recorded, self.map_from)
-        method = self.make_method().reset(site.channels).fit(before, after)
+        method = self.make_method().reset(site.channels)
+        if not method.needs_gradients:
+            method.fit(*_map_samples(site.path, recorded, self.map_from))
         method.see_positions(recorded["from"][site.path].positions)
         factors = self.make_gate().factors
         seen = tuple(self.reads.get(factor, site) for factor in factors)
@@ -72,9 +76,17 @@ def _map_samples(
         return before.pooled, after.pooled
     chosen = before.inside >= INSIDE
     if map_from == "core":
-        other = torch.cat([before.positions[before.inside < OUTSIDE], recorded["control"][path].positions])
-        chosen = surest(before.positions, chosen, other, CORE)
+        weight, threshold = core_at(path, recorded)
+        chosen = chosen & (before.positions.float() @ weight >= threshold)
     return before.positions[chosen], after.positions[chosen]  # twins have their positions at the same places
+
+
+def core_at(path: str, recorded: dict[str, dict[str, Samples]]) -> tuple[Float[Tensor, "channels"], Float[Tensor, ""]]:
+    """Learn what tells the core of a site's region, see `core.probe.core_of`."""
+    before, control = recorded["from"][path], recorded["control"][path]
+    inside = cast(Tensor, before.inside)  # known where map_from="core" is settled on
+    other = torch.cat([before.positions[inside < OUTSIDE], control.positions])
+    return core_of(before.positions[inside >= INSIDE], other, CORE)
 
 
 def _learned(
@@ -87,14 +99,16 @@ def _learned(
         source, control = first_samples(source), first_samples(control)
     verdict = cross_validated(gate, source, control)
     gate.fit(source, control)
-    on_source, on_control = (gate.on_samples(samples).mean().item() for samples in (source, control))
-    measured = {
-        "accuracy": verdict.accuracy,
-        "auroc": verdict.auroc,
-        "gate_on_source": on_source,
-        "gate_on_control": on_control,
-    }
+    measured = {"accuracy": verdict.accuracy, "auroc": verdict.auroc, **openness(gate, source, control)}
     return gate, measured, verdict.mistaken
+
+
+def openness(gate: Gate, source: Samples, control: Samples) -> dict[str, float]:
+    """Give how far a gate is open on average: on source positions, and on control ones."""
+    return {
+        "gate_on_source": gate.on_samples(source).mean().item(),
+        "gate_on_control": gate.on_samples(control).mean().item(),
+    }
 
 
 def _seen(recorded: dict[str, Samples], sites: Sequence[Site]) -> Samples:

@@ -49,6 +49,32 @@ def folded_classifier(
     return torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
 
 
+def core_of(
+    shown: Float[Tensor, "n channels"],
+    other: Float[Tensor, "m channels"],
+    share: float,
+    components: int = 16,
+) -> tuple[Float[Tensor, "channels"], Float[Tensor, ""]]:
+    """Learn a line that keeps, of activations from a rough region, those that a classifier of places is surest of.
+
+    A region read off twins holds much that is not the concept. A classifier that learned from all of it still ranks the
+    concept's own places first. Ours.
+
+    Args:
+        shown: Activations from the region.
+        other: Activations off the concept.
+        share: Share of the region's positions to keep, in (0, 1).
+        components: Principal components of the classifier.
+
+    Returns:
+        w and θ: kept is what has w · t ≥ θ; everything where either side has fewer than 2 activations.
+    """
+    if min(len(shown), len(other)) < 2:
+        return torch.zeros(shown.shape[1]), torch.tensor(-torch.inf)
+    weight, _ = folded_classifier(shown, other, components, balanced=True)
+    return weight, (shown.float() @ weight).quantile(1 - share)
+
+
 def surest(
     positions: Float[Tensor, "n channels"],
     inside: Bool[Tensor, "n"],
@@ -56,10 +82,7 @@ def surest(
     share: float,
     components: int = 16,
 ) -> Bool[Tensor, "n"]:
-    """Keep, of the positions in a rough region, those that a classifier of places is surest of.
-
-    A region read off twins holds much that is not the concept. A classifier that learned from all of it still ranks the
-    concept's own places first. Ours.
+    """Keep the core of a region's positions, see :func:`core_of`.
 
     Args:
         positions: Activations of pictures that show the concept.
@@ -71,8 +94,7 @@ def surest(
     Returns:
         Which positions are kept.
     """
-    if share >= 1 or inside.sum() < 2 or len(other) < 2:
+    if share >= 1:
         return inside
-    weight, _ = folded_classifier(positions[inside], other, components, balanced=True)
-    scores = positions.float() @ weight
-    return inside & (scores >= scores[inside].quantile(1 - share))
+    weight, threshold = core_of(positions[inside], other, share, components)
+    return inside & (positions.float() @ weight >= threshold)

@@ -1,5 +1,6 @@
 """The paper's gate: PCA and logistic regression on pooled activations, folded into one vector and one bias."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Final, Self
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..core.probe import folded_classifier
+from ..core.trainable import TrainableGate, Units
 from .base import Gate, Samples
 
 #: Principal components of gates that ask the picture's mean whether the concept is there, chosen on tuning prompts: of
@@ -14,7 +16,7 @@ from .base import Gate, Samples
 PICTURE_COMPONENTS: Final = 20
 
 
-class LogisticGate(Gate):
+class LogisticGate(Gate, TrainableGate):
     """h(t) = σ(w · t + c),  w = Pᵀθ,  c = b − θ · Pμ.
 
     P and μ are the components and the mean of a PCA of the pooled source and control activations, θ and b the
@@ -61,6 +63,24 @@ class LogisticGate(Gate):
     def logits(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "..."]:
         """Give w · t + c in float32."""
         return activation.float() @ self.weight + self.bias
+
+    def parameters_in(self, units: Units) -> dict[str, Tensor]:
+        """Give w for activations in units of the site, and the score at its mean.
+
+        Args:
+            units: Of the site.
+        """
+        return {"weight": self.weight * units.spread, "bias": self.bias + self.weight @ units.mean}
+
+    def follow(self, parameters: Mapping[str, Tensor], units: Units) -> None:
+        """Set w and c from parameters.
+
+        Args:
+            parameters: As given by `parameters_in`.
+            units: Of the site.
+        """
+        self.register_buffer("weight", parameters["weight"] / units.spread)
+        self.register_buffer("bias", parameters["bias"] - self.weight @ units.mean)
 
     def forward(self, activation: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch positions"]:
         """Give σ(w · t + c)."""

@@ -34,6 +34,7 @@ class MeraGate(LogisticGate):
     name: ClassVar[str] = "mera"
     cost: ClassVar[str] = "d"
     suits: ClassVar[str] = "With the method mera; where half measures are not wanted."
+    trains: ClassVar[bool] = False
     alpha: Tensor
 
     def __init__(self, components: int = PICTURE_COMPONENTS) -> None:

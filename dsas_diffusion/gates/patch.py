@@ -44,6 +44,7 @@ class PatchGate(LogisticGate):
     suits: ClassVar[str] = "The default for pictures: what lies beside the concept stays as it is."
     factors: ClassVar[tuple[str, ...]] = ("whether", "where")
     sees_places: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
     where_weight: Tensor
     where_bias: Tensor
 

@@ -1,12 +1,14 @@
 """The base of maps that scale and shift each channel, with a support outside which a channel is left alone."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.trainable import TrainableMap, Units
 from ..errors import InputError
 from .base import SteeringMethod, finite
 
@@ -15,7 +17,7 @@ Support = Literal["positions", "pooled", "none"]
 _LARGEST: Final = torch.finfo(torch.float32).max
 
 
-class AffineMap(SteeringMethod):
+class AffineMap(SteeringMethod, TrainableMap):
     """T(t) = w ⊙ t + b where lo ≤ t ≤ hi, channel by channel; t elsewhere.
 
     Subclasses learn w and b in `learned`. The support [lo, hi] keeps a map to what it has seen, as
@@ -112,6 +114,29 @@ class AffineMap(SteeringMethod):
     def _change(self, t: Tensor) -> Tensor:
         change = (self.scale - 1) * t + self.shift
         return torch.where((t >= self.low) & (t <= self.high), change, torch.zeros_like(change))
+
+    def parameters_in(self, units: Units) -> dict[str, Tensor]:
+        """Give w − 1, and the shift at the site's mean, in units of its spread.
+
+        Args:
+            units: Of the site.
+        """
+        scale = self.scale - 1
+        return {"scale": scale, "shift": (scale * units.mean + self.shift) / units.spread}
+
+    def follow(self, parameters: Mapping[str, Tensor], units: Units) -> None:
+        """Set w and b from parameters.
+
+        Args:
+            parameters: As given by `parameters_in`.
+            units: Of the site.
+        """
+        self.register_buffer("scale", 1 + parameters["scale"])
+        self.register_buffer("shift", units.spread * parameters["shift"] - parameters["scale"] * units.mean)
+
+    def touched(self) -> int:
+        """Count the channels that the map changes at all: its support size."""
+        return int(((self.scale != 1) | (self.shift != 0)).sum())
 
     def inverse(self) -> "AffineMap":
         """Give T⁻¹(t) = (t − b) / w with the support's image for its support: a removal becomes an induction.

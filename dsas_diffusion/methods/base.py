@@ -27,6 +27,8 @@ class SteeringMethod(Named, nn.Module, ABC):
     suits: ClassVar[str]
     #: Whether `fit` reads target activations.
     needs_target: ClassVar[bool] = True
+    #: Whether it is trained through the model, at all sites together, and not by `fit` at each.
+    needs_gradients: ClassVar[bool] = False
 
     @abstractmethod
     def reset(self, channels: int) -> Self:

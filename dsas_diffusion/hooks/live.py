@@ -1,0 +1,149 @@
+"""For training: calls of a denoiser, caught from a running pipeline, and run again with maps that gradients reach."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..core.features import from_positions, to_positions
+from ..core.steer import steer
+from .attachment import SteeredSite
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a denoiser, reduced to some of its rows.
+
+    Args:
+        step: The denoising step, from 0.
+        latent: Height and width of the latents.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+    """
+
+    step: int
+    latent: tuple[int, int]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class CallCatcher:
+    """Keeps a denoiser's calls while a pipeline runs, as a context manager; nothing is changed.
+
+    Args:
+        denoiser: The denoiser.
+        rows: From the batch size of a call to the rows to keep (the conditional half).
+    """
+
+    def __init__(self, denoiser: nn.Module, rows: Callable[[int], slice]) -> None:
+        self.denoiser, self.rows = denoiser, rows
+        self.calls: list[Call] = []
+
+    def __enter__(self) -> Self:
+        self._handle = self.denoiser.register_forward_pre_hook(self._catch, with_kwargs=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._handle.remove()
+
+    def _catch(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample: Tensor = args[0] if args else kwargs["sample"]
+        rows = self.rows(len(sample))
+        kept = _reduced(args, rows, len(sample)), _reduced(kwargs, rows, len(sample))
+        self.calls.append(Call(len(self.calls), (sample.shape[-2], sample.shape[-1]), *kept))
+
+
+def _reduced(value: Any, rows: slice, total: int) -> Any:
+    """Keep the given rows of every tensor that has one for each row of the call; views, so that nothing is doubled."""
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim and len(value) == total else value
+    if isinstance(value, Mapping):
+        return {key: _reduced(inner, rows, total) for key, inner in value.items()}
+    return tuple(_reduced(inner, rows, total) for inner in value) if isinstance(value, list | tuple) else value
+
+
+class LiveSites:
+    """Hooks through which gradients flow, as a context manager: they read sites and steer them with λ = 1.
+
+    The denoiser's own parameters need no gradients for as long as the context lasts; they come out as they went in.
+
+    Args:
+        denoiser: The denoiser.
+        sites: What to steer; maps and gates are those handed in, not copies.
+        gated: Steer by each site's gate and weight; else everywhere.
+        checkpointing: Compute activations again on the way back instead of keeping them.
+    """
+
+    def __init__(
+        self, denoiser: ModelMixin, sites: Sequence[SteeredSite], gated: bool = False, checkpointing: bool = False
+    ) -> None:
+        self.denoiser, self.sites, self.gated, self.checkpointing = denoiser, list(sites), gated, checkpointing
+        self._steering, self._reading = False, False
+        self._seen: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+        self._frozen: list[nn.Parameter] = []
+
+    def __enter__(self) -> Self:
+        self._frozen = [p for p in self.denoiser.parameters() if p.requires_grad]
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
+        self._switch = self.checkpointing and not self.denoiser.is_gradient_checkpointing
+        if self._switch:
+            self.denoiser.enable_gradient_checkpointing()
+        for steered in self.sites:
+            module = self.denoiser.get_submodule(steered.site.path)
+            self._handles.append(module.register_forward_hook(self._hook(steered)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+        if self._switch:
+            self.denoiser.disable_gradient_checkpointing()
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+
+    def run(self, call: Call, steering: bool) -> dict[str, Float[Tensor, "rows positions channels"]]:
+        """Run a call again.
+
+        Args:
+            call: The call.
+            steering: Whether to steer; else nothing is changed and no gradient is kept.
+
+        Returns:
+            Activations by site, after steering.
+        """
+        self._steering, self._reading = steering, True
+        self._seen = {}
+        try:
+            with torch.set_grad_enabled(steering):
+                self.denoiser(*call.args, **call.kwargs)
+        finally:
+            self._reading = False
+        return self._seen
+
+    def _hook(self, steered: SteeredSite) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
+        def replace(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+            activation = to_positions(output, steered.site.layout)
+            if self._steering:
+                h = (
+                    steered.gate(activation) * steered.weight
+                    if self.gated
+                    else activation.new_ones(activation.shape[:2])
+                )
+                activation = steer(activation, steered.method(activation), h)
+            if self._reading:  # with checkpointing the hook runs once more on the way back
+                self._seen[steered.site.path] = activation
+            return from_positions(activation, output, steered.site.layout)
+
+        return replace
