@@ -169,7 +169,7 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
             raise InputError(
                 f"sites={pattern!r} matches nothing in this {type(denoiser).__name__}. Use a preset "
                 f"({', '.join(PRESETS)}) or a pattern over its {len(known)} sites, which have names like "
-                f"{known[0].path!r} and {known[-1].path!r}."
+                f"{known[0].path!r} and {known[-1].path!r}; attention heads need a pattern with {HEADS!r} in it."
             )
         chosen |= {site.path: site for site in matching}
     return list(chosen.values())

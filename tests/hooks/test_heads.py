@@ -84,6 +84,8 @@ def test_patterns_over_heads(pipe):
     assert [s.path for s in find_sites(pipe.unet, f"{MIDDLE}.heads.1")] == [f"{MIDDLE}.heads.1"]
     assert {s.path for s in find_sites(pipe.unet, "*.heads.0")} < {s.path for s in find_sites(pipe.unet, "*.heads.*")}
     assert len(find_sites(pipe.unet, ["auto", "*.attn2.heads.*"])) == 4 + 8
+    with pytest.raises(InputError, match=r"need a pattern with '\.heads\.' in it"):
+        find_sites(pipe.unet, "*heads*")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,8 @@ def test_all_heads_of_a_module_are_steered_at_once(read):
     place = None if read is None else f"{MIDDLE}.heads.{read}"
     steerer = fit(pipe, tiny_concept(), sites=f"{MIDDLE}.heads.*", gate="logistic", read=place, **SETTINGS)
     assert len(steerer.sites) == 2
+    for weight, steered in zip((0.25, 0.75), steerer.sites.values(), strict=True):
+        steered.weight = weight
     with steerer.attached(pipe, strength=strength):
         calls = before_and_after(pipe)
     assert len(calls) == 2
@@ -132,7 +136,7 @@ def test_all_heads_of_a_module_are_steered_at_once(read):
         for i, steered in enumerate(steerer.sites.values()):
             asked = halves[:, :, i if read is None else read]
             score = torch.sigmoid(asked @ steered.gate.weight.double() + steered.gate.bias.double())
-            shift = strength * steered.weight * score[..., None] * steered.method.shift.double()
+            shift = strength * (0.25, 0.75)[i] * score[..., None] * steered.method.shift.double()
             expected[2:, :, WIDTH * i : WIDTH * (i + 1)] += shift
             assert shift.abs().max() > 0.01
         assert torch.equal(after[:2], before[:2])
