@@ -31,13 +31,14 @@ def fit(
     model: str = "orchard",
     method: str = "caa",
     gate: str = "patch",
-    sites: list[str] | None = None,
+    sites: list[str] | str | None = None,
     read: str | None = "auto",
     towards: str | None = None,
     map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
     estimation: Estimation = "at_once",
     tau: float = 0.75,
+    top_k: int | None = None,
     strength: float = 1.0,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
@@ -55,7 +56,8 @@ def fit(
         model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
         method: How to steer, by name.
         gate: When and where to steer, by name.
-        sites: Presets or patterns of the sites to steer; by default auto.
+        sites: A preset or pattern of the sites to steer, or several as a list; by default auto. Single attention heads
+            are attention-heads.
         read: The site that gates read; auto chooses for gates that see places, null is each its own.
         towards: Another prompt set whose source and target the map learns from, such as orchard/blur.
         map_from: What the map learns from: averages over pictures (pooled), the concept's region (inside), or the half
@@ -64,6 +66,7 @@ def fit(
         estimation: at_once learns every site from the same pictures; causal draws them anew for each site, steered by
             those before it.
         tau: Accuracy below which a site is left alone.
+        top_k: How many sites to steer at most, the most accurate ones; by default every one that reaches tau.
         strength: The strength that the steerer has where none is given.
         num_inference_steps: Denoising steps; by default the pipeline's own.
         guidance_scale: Guidance scale; by default the pipeline's own.
@@ -91,6 +94,7 @@ def fit(
             weighting=weighting,
             estimation=estimation,
             tau=tau,
+            top_k=top_k,
             strength=strength,
             seed=seed,
             batch_size=batch_size,
@@ -216,7 +220,7 @@ def generate(
 def inspect(
     model: str = "orchard",
     steerer: str | None = None,
-    sites: list[str] | None = None,
+    sites: list[str] | str | None = None,
     precision: Precision = "float32",
 ) -> None:
     """List the sites of a pipeline, or say what a steerer holds.
@@ -224,7 +228,7 @@ def inspect(
     Args:
         model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
         steerer: A steerer's folder or hub id, instead.
-        sites: Presets or patterns; by default every site.
+        sites: A preset or pattern, or several as a list; by default every site but attention-heads.
         precision: The type of the pipeline's weights.
 
     Raises:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -10,13 +11,14 @@ import torch
 from .core.registry import settings_of
 from .errors import InputError
 from .gates.base import GATES, Gate, Samples
-from .hooks.attachment import SteeredSite, checked_strength
+from .hooks.attachment import checked_strength
 from .hooks.fingerprint import fingerprint
 from .hooks.guidance import denoiser_of, is_compiled, sampling_of
 from .hooks.sites import Site, find_sites
+from .hooks.steered_site import SteeredSite
 from .hooks.steerer import Steerer
 from .hooks.storage import part_of
-from .learning import Learning, MapFrom, Weighting, core_at, openness
+from .learning import Learning, MapFrom, Weighting, core_at, most_trusted, openness
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, in_order, record
@@ -44,6 +46,7 @@ def fit(
     estimation: Estimation = "at_once",
     training: Training | None = None,
     tau: float = 0.75,
+    top_k: int | None = None,
     strength: float = 1.0,
     steps: Collection[int] | None = None,
     positions: int = 16,
@@ -84,11 +87,15 @@ def fit(
         estimation: `"at_once"`: every site is learned from the same unsteered pictures. `"causal"`: site after site, as
             the denoiser runs them; source and control pictures are drawn anew for each, steered at `strength` by the
             sites before it, so that later maps and gates see the earlier ones. It takes as many times longer as there
-            are sites. Regions and reading sites are those of the unsteered pictures.
+            are sites; heads of one attention module, which run at once, count as one. Regions and reading sites are
+            those of the unsteered pictures.
         training: How to train the maps of all sites end to end, through the denoiser, after what is learned at each
             site; `None` for the defaults where the method needs it (`lineas`), and else for no training. Where the
             region is known, source and target are pooled there.
         tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
+        top_k: How many sites to steer at most, 1 or more: the most accurate of those that can be trusted, the first of
+            equals; `None` for all. Accuracy is that of the gate's classifier, source against control (ours; ITI ranks
+            heads by a probe's accuracy). Under causal estimation the choice is made on the unsteered pictures.
         strength: λ that the steerer uses where none is given.
         steps: Denoising steps to learn from, counted from 0; `None` for all.
         positions: How many positions of each sample to keep at most, for gates and maps that learn from single ones;
@@ -112,7 +119,7 @@ def fit(
     denoiser = denoiser_of(pipe)
     chosen = find_sites(denoiser, sites)
     _check_choice("estimation", estimation, Estimation)
-    _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, positions)
+    _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, top_k, positions)
     checked_strength(strength)
     unfitted = make_gate()
     training = _planned(training, denoiser, chosen, make_method(), unfitted, estimation)
@@ -134,20 +141,25 @@ def fit(
 
     learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
     if estimation == "causal":
+        if top_k is not None:
+            at_once = [learning.at(site, recorded)[0] for site in chosen]
+            chosen = [s.site for s in most_trusted(at_once, tau, concept, top_k)]
         chosen = in_order(pipe, chosen, concept.source[0].text, recording)
-    fitted, votes = [], Counter[int]()
-    for site in chosen:
+    fitted: list[SteeredSite] = []
+    mistaken: dict[str, list[int]] = {}
+    for _, together in groupby(chosen, key=lambda site: site.module):  # heads of one module run at once
+        running = list(together)
         trusted = [s for s in fitted if s.weight > 0]
         if estimation == "causal" and trusted:
-            seen = list(dict.fromkeys([site, *reads.values()]))
+            seen = list(dict.fromkeys([*running, *reads.values()]))
             recorded, _ = record(pipe, concept, seen, recording, places_found, goal, trusted, strength)
             _check_finite(recorded)
             learning.forget()
-        learned, mistaken = learning.at(site, recorded)
-        fitted.append(learned)
-        if learned.weight > 0:
-            votes.update(mistaken)
-    kept = _trusted(fitted, tau, concept)
+        for site in running:
+            learned, mistaken[site.path] = learning.at(site, recorded)
+            fitted.append(learned)
+    kept = most_trusted(fitted, tau, concept, top_k)
+    votes = Counter(prompt for s in kept for prompt in mistaken[s.site.path])
     trained = None
     if training is not None:
         where = None if map_from == "pooled" else places_found
@@ -182,6 +194,7 @@ def fit(
                 "estimation": estimation,
                 "training": trained,
                 "tau": tau,
+                "top_k": top_k,
                 "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
             },
         },
@@ -306,12 +319,18 @@ def _check_settings(
     weighting: str,
     map_from: str,
     tau: float,
+    top_k: int | None,
     positions: int,
 ) -> None:
     _check_choice("weighting", weighting, Weighting)
     _check_choice("map_from", map_from, MapFrom)
     if not 0.5 <= tau <= 1:
         raise InputError(f"tau must be between 0.5 (chance) and 1, but is {tau}. The paper uses 0.75.")
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        raise InputError(
+            f"top_k must be a whole number of sites from 1 on, or None for every site that can be trusted, but is "
+            f"{top_k!r}. Start with half of the sites that `dsas inspect` lists."
+        )
     if method.needs_target and not goal.target:
         raise InputError(
             f"The method {method.name!r} moves source activations towards target ones, but the prompt set "
@@ -324,17 +343,3 @@ def _check_settings(
             f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
             "prompts; a gate needs at least 2 of each, and works well from 32."
         )
-
-
-def _trusted(fitted: list[SteeredSite], tau: float, concept: PromptSet) -> list[SteeredSite]:
-    kept = [s for s in fitted if s.weight > 0]
-    if not kept:
-        best = sorted(fitted, key=lambda s: -s.measured["accuracy"])[:5]
-        shown = ", ".join(f"{s.site.path} {s.measured['accuracy']:.2f}" for s in best)
-        raise InputError(
-            f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of "
-            f"tau={tau} or more, so a steerer would do nothing. The best sites: {shown}. Check that the pictures of "
-            "the source prompts show the concept and those of the control prompts don't, use more prompts or other "
-            "sites, or lower tau."
-        )
-    return kept

@@ -8,11 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .core.probe import core_of
+from .errors import InputError
 from .gates.base import Gate, Samples
 from .gates.logistic import LogisticGate
 from .gates.patch import INSIDE, OUTSIDE
-from .hooks.attachment import SteeredSite
 from .hooks.sites import Site
+from .hooks.steered_site import SteeredSite
 from .methods.base import SteeringMethod
 from .prompts import PromptSet
 from .validation import cross_validated, first_samples
@@ -66,6 +67,35 @@ class Learning:
             ).auroc
         elsewhere = {factor: place for factor, place in self.reads.items() if place != site}
         return SteeredSite(site, gate, method, weight, measured, elsewhere), mistaken
+
+
+def most_trusted(fitted: Sequence[SteeredSite], tau: float, concept: PromptSet, top_k: int | None) -> list[SteeredSite]:
+    """Choose the sites that are steered: of those with a weight the most accurate, the first of equals.
+
+    Args:
+        fitted: What was learned at every site.
+        tau: The accuracy that they needed.
+        concept: The prompt set.
+        top_k: How many at most; `None` for all.
+
+    Returns:
+        The chosen ones, in their order.
+
+    Raises:
+        InputError: If no site has a weight.
+    """
+    kept = [s for s in fitted if s.weight > 0]
+    if not kept:
+        best = sorted(fitted, key=lambda s: -s.measured["accuracy"])[:5]
+        shown = ", ".join(f"{s.site.path} {s.measured['accuracy']:.2f}" for s in best)
+        raise InputError(
+            f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of "
+            f"tau={tau} or more, so a steerer would do nothing. The best sites: {shown}. Check that the pictures of "
+            "the source prompts show the concept and those of the control prompts don't, use more prompts or other "
+            "sites, or lower tau."
+        )
+    best = {s.site.path for s in sorted(kept, key=lambda s: -s.measured["accuracy"])[:top_k]}
+    return [s for s in kept if s.site.path in best]
 
 
 def _map_samples(

@@ -15,10 +15,11 @@ from .backends.diffusion import generate
 from .core.regions import twin_regions
 from .errors import InputError
 from .gates.base import Samples
-from .hooks.attachment import Attachment, SteeredSite
+from .hooks.attachment import Attachment
 from .hooks.guidance import denoiser_of, rows_of
 from .hooks.recorder import ActivationRecorder
-from .hooks.sites import Site
+from .hooks.sites import Site, watch
+from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -158,10 +159,7 @@ def in_order(pipe: "StableDiffusionPipeline", sites: Sequence[Site], text: str, 
         recording: Seed and sampling settings.
     """
     seen: list[str] = []
-    handles = [
-        denoiser_of(pipe).get_submodule(site.path).register_forward_hook(lambda *_, path=site.path: seen.append(path))
-        for site in sites
-    ]
+    handles = [watch(denoiser_of(pipe), site, lambda _, path=site.path: seen.append(path)) for site in sites]
     try:
         for _ in generate(pipe, [text], [recording.seed], generation={**recording.generation, "output_type": "latent"}):
             pass

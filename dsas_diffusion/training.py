@@ -17,9 +17,9 @@ from .core.features import grid_of, on_grid
 from .core.trainable import Trainable, TrainableGate, TrainableMap, Units
 from .core.transport import wasserstein
 from .errors import InputError
-from .hooks.attachment import SteeredSite
 from .hooks.guidance import denoiser_of, rows_of
 from .hooks.live import Call, CallCatcher, LiveSites
+from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
 from .recording import Recording
 from .training_state import load_state, save_state

@@ -50,6 +50,17 @@ def test_fitted_steerer_is_the_librarys(steerer, place):
         assert torch.allclose(site.method.shift, expected.sites[path].method.shift, atol=1e-5)
 
 
+def test_the_best_heads_by_command(place, tmp_path, capsys):
+    line = ["fit", "--model", str(place / "model"), "--prompts", str(place / "set"), "--out", str(tmp_path / "off")]
+    settings = ["--tau", "0.5", "--method", "iti_c", "--sites", "attention-heads", "--top_k", "3", "--device", "cpu"]
+    assert main([*line, *STEPS, *settings]) == 0
+    assert [s.site.kind for s in Steerer.from_pretrained(tmp_path / "off").sites.values()] == ["attention-head"] * 3
+    assert main([*line, *STEPS, *settings, "--top-k", "0", "--overwrite"]) == 2
+    assert "top_k must be" in capsys.readouterr().err
+    assert main(["inspect", "--model", str(place / "model"), "--sites", "attention-heads"]) == 0
+    assert "UNet2DConditionModel: 16 sites" in capsys.readouterr().out
+
+
 def test_pictures_and_their_twins(steerer, place, capsys):
     out = place / "drawn"
     line = ["generate", "--model", str(place / "model"), "--steerer", str(steerer), "--out", str(out), "--gates"]

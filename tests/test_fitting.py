@@ -135,6 +135,42 @@ def test_site_weights(pipe, weighting, gate):
         assert s.weight == expected
 
 
+@pytest.mark.parametrize("estimation", ["at_once", "causal"])
+def test_of_the_trusted_sites_the_most_accurate_are_kept(pipe, estimation):
+    settings = {**SETTINGS, "gate": "logistic", "sites": ["attention", "resnets"], "steps": [0]}
+    every = fit(pipe, tiny_concept(), **settings)
+    accuracy = {path: s.measured["accuracy"] for path, s in every.sites.items()}
+    assert len(accuracy) > 7
+    assert len(set(accuracy.values())) > 1
+    wanted = sorted(accuracy, key=lambda path: -accuracy[path])[:7]  # sorting keeps the order of equals
+    best = fit(pipe, tiny_concept(), **settings, estimation=estimation, top_k=7)
+    assert set(best.sites) == set(wanted) if estimation == "at_once" else set(best.sites) <= set(wanted)
+    assert best.manifest["fit"]["top_k"] == 7
+    assert every.manifest["fit"]["top_k"] is None
+    if estimation == "at_once":
+        assert list(best.sites) == [path for path in accuracy if path in wanted]
+        assert best.manifest["fit"]["accuracy"].items() >= accuracy.items()
+        for path in wanted:
+            assert torch.equal(best.sites[path].method.shift, every.sites[path].method.shift)
+
+
+def test_of_sites_that_share_a_gate_the_first_are_kept(pipe):
+    read = {"whether": "mid_block.attentions.0.transformer_blocks.0.attn2"}
+    every = fit(pipe, tiny_concept(), read=read, **SETTINGS)
+    best = fit(pipe, tiny_concept(), read=read, top_k=2, **SETTINGS)
+    assert len(every.sites) == 4
+    assert list(best.sites) == list(every.sites)[:2]
+    assert len(fit(pipe, tiny_concept(), top_k=99, **SETTINGS).sites) == len(
+        fit(pipe, tiny_concept(), **SETTINGS).sites
+    )
+
+
+def test_a_bad_top_k_is_refused_before_anything_is_drawn(pipe, monkeypatch):
+    monkeypatch.setattr(type(pipe), "__call__", lambda *_, **__: pytest.fail("a picture was drawn"))
+    with pytest.raises(InputError, match="top_k must be"):
+        fit(pipe, tiny_concept(), top_k=-1, **SETTINGS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -145,6 +181,9 @@ def test_site_weights(pipe, weighting, gate):
         ({"weighting": "both"}, "weighting must be"),
         ({"map_from": "outside"}, "map_from must be"),
         ({"map_from": "inside", "towards": tiny_concept()}, "map_from='inside' needs twins"),
+        ({"top_k": 0}, "top_k must be a whole number of sites from 1 on, .* but is 0"),
+        ({"top_k": 1.5}, "top_k must be"),
+        ({"top_k": True}, "top_k must be"),
         ({"strength": float("inf")}, "finite"),
         ({"generation": {"prompt": "x"}}, "generation holds 'prompt'"),
         ({"batch_size": 0}, "batch_size"),

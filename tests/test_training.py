@@ -4,14 +4,14 @@ import pytest
 import torch
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
-from dsas_diffusion.core.features import to_positions
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import GATES
-from dsas_diffusion.hooks.attachment import Attachment, SteeredSite
+from dsas_diffusion.hooks.attachment import Attachment
 from dsas_diffusion.hooks.guidance import rows_of
 from dsas_diffusion.hooks.live import CallCatcher, LiveSites
 from dsas_diffusion.hooks.sites import find_sites
+from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.recording import Recording
 from dsas_diffusion.training import DivergedError, Training, train
@@ -25,11 +25,10 @@ def pipe():
     return tiny_pipeline()
 
 
-def unfitted(pipe, method="lineas", gate="always", **settings) -> list[SteeredSite]:
-    sites = find_sites(pipe.unet, "auto")
+def unfitted(pipe, sites="auto", **settings) -> list[SteeredSite]:
     return [
-        SteeredSite(s, GATES[gate]().reset(s.channels), METHODS[method](**settings).reset(s.channels), 1.0, {})
-        for s in sites
+        SteeredSite(s, GATES["always"]().reset(s.channels), METHODS["lineas"](**settings).reset(s.channels), 1.0, {})
+        for s in find_sites(pipe.unet, sites)
     ]
 
 
@@ -52,31 +51,38 @@ def caught(pipe, prompts):
     return catcher.calls
 
 
-def test_a_caught_call_runs_again_as_the_pipeline_ran_it(pipe):
-    sites = unfitted(pipe)
+@pytest.mark.parametrize("kind", ["auto", "attention-heads", "resnets"])
+def test_a_caught_call_runs_again_as_the_pipeline_ran_it(pipe, kind):
+    sites = unfitted(pipe, kind)
     for number, steered in enumerate(sites):
         steered.method.register_buffer("scale", torch.full_like(steered.method.scale, 1.1 + number / 10))
         steered.method.register_buffer("shift", torch.full_like(steered.method.shift, 0.3))
     prompts = ["zzz zuzu", "eee oror"]
     calls = caught(pipe, prompts)
     assert [call.step for call in calls] == [0, 1]
+    noises = []
+    handle = pipe.unet.register_forward_hook(lambda module, args, output: noises.append(output[0].detach()))
     for strength in (0, 1):
-        seen = {s.site.path: [] for s in sites}
         attachment = Attachment(pipe, sites, strength)
-        handles = [
-            pipe.unet.get_submodule(s.site.path).register_forward_hook(
-                lambda m, a, output, kept=seen[s.site.path]: kept.append(to_positions(output, "tokens")[2:])
-            )
-            for s in sites
-        ]
-        draw(pipe, prompts, num_inference_steps=2)
-        for handle in handles:
-            handle.remove()
+        noises.clear()
+        draw(pipe, prompts)
         attachment.detach()
         with LiveSites(pipe.unet, sites) as live:
-            for path, activation in live.run(calls[0], steering=bool(strength)).items():
-                assert torch.allclose(activation, seen[path][0], atol=1e-5)
-                assert activation.requires_grad is False  # buffers without gradients
+            seen = live.run(calls[0], steering=bool(strength))
+        first, again = noises[0][2:], noises[-1]  # the pipeline's conditional half, and what was kept of it
+        assert torch.allclose(again, first, atol=1e-5)
+        assert set(seen) == {s.site.path for s in sites}
+        assert not any(activation.requires_grad for activation in seen.values())  # nothing here learns
+    handle.remove()
+    assert not torch.allclose(first, caught_noise(pipe, prompts), atol=1e-3)
+
+
+def caught_noise(pipe, prompts) -> torch.Tensor:
+    noises = []
+    handle = pipe.unet.register_forward_hook(lambda module, args, output: noises.append(output[0].detach()))
+    draw(pipe, prompts)
+    handle.remove()
+    return noises[0][2:]
 
 
 def test_gradients_are_those_of_finite_differences(pipe):

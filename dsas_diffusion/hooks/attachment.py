@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -12,46 +12,17 @@ from diffusers.hooks import HookRegistry, ModelHook
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.features import from_positions, grid_of, on_grid, to_positions
-from ..core.steer import steer
+from ..core.features import grid_of, on_grid
 from ..errors import InputError
-from ..gates.base import Gate
-from ..methods.base import SteeringMethod
 from .gate_record import GateRecord
 from .guidance import Half, checked_half, denoiser_of, is_compiled, progress_of, rows_of, sampling_of
-from .sites import Site
+from .site_hook import HeadsHook, OutputHook, Place
+from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 HOOK_NAME: Final = "dsas_steering"
-
-
-@dataclass
-class SteeredSite:
-    """What a steerer does at one site.
-
-    Args:
-        site: Where.
-        gate: When and where to steer.
-        method: How to steer.
-        weight: The site weight s in [0, 1].
-        measured: What the fit measured, each in [0, 1]: `accuracy` and `auroc` of the gate's classifier on prompts that
-            it has not seen, `auroc_to_target` where target pictures were drawn, `gate_on_source` and `gate_on_control`
-            (mean h over recorded positions).
-        reads: Where the gate's factors are read, of those that are read elsewhere.
-    """
-
-    site: Site
-    gate: Gate
-    method: SteeringMethod
-    weight: float
-    measured: dict[str, float]
-    reads: dict[str, Site] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.gate.eval()
-        self.method.eval()
 
 
 class Attachment:
@@ -96,7 +67,8 @@ class Attachment:
         self._read: dict[tuple[str, str], Tensor] = {}
         self._decided: dict[str, Tensor] = {}
         self._record = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
-        self._paths: list[str] = []
+        self._hooked: list[nn.Module] = []
+        self._projections: list[tuple[str, nn.Module]] = []
         if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
             raise InputError(
                 f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
@@ -114,13 +86,18 @@ class Attachment:
 
     def _register(self, sites: Sequence[SteeredSite]) -> None:
         steered = {s.site.path: s for s in sites}
-        places = {site.path: site for s in sites for site in (s.site, *s.reads.values())}
-        for path, site in places.items():
+        modules: dict[str, list[Place]] = {}
+        for site in dict.fromkeys(site for s in sites for site in (s.site, *s.reads.values())):
             readers = [(s, factor) for s in sites for factor, read in s.reads.items() if read == site]
-            hook = _SiteHook(site, steered.get(path), readers, self)
+            modules.setdefault(site.module, []).append(Place(site, steered.get(site.path), readers))
+        for path, places in modules.items():
             module = self._denoiser.get_submodule(path)
+            heads = any(place.site.is_head for place in places)
+            hook = (HeadsHook if heads else OutputHook)(places, self)
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
-            self._paths.append(path)
+            self._hooked.append(module)
+            if heads:
+                self._projections.append((path, module))
 
     def gate_maps(self) -> dict[str, Float[Tensor, "steps batch h w"]]:
         """Give what the gates said, by site: h in [0, 1] of each step and picture, on the site's own grid.
@@ -148,6 +125,13 @@ class Attachment:
         return self._record
 
     def _begin_call(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for path, module in self._projections:
+            if denoiser.get_submodule(path) is not module:
+                raise InputError(
+                    f"{path} is another module than when the steerer was attached, as happens when a LoRA is loaded or "
+                    "unloaded, so its attention heads would be steered in part or not at all. Detach the steerer, load "
+                    "or unload the LoRA, and attach the steerer again."
+                )
         sample: Tensor = args[0] if args else kwargs["sample"]
         timestep = args[1] if len(args) > 1 else kwargs["timestep"]
         if self._schedule is not self.pipe.scheduler.timesteps:  # every run sets its timesteps anew
@@ -244,10 +228,9 @@ class Attachment:
     def detach(self) -> None:
         """Take every hook out; the model is then bit for bit the one it was. Harmless when called again."""
         self._root.remove()
-        for path in self._paths:
-            module = self._denoiser.get_submodule(path)
+        for module in self._hooked:  # the modules themselves: another may stand in their place by now
             HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK_NAME, recurse=False)
-        self._paths.clear()
+        self._hooked.clear()
 
 
 def _hooks_of(module: nn.Module) -> dict[str, ModelHook]:
@@ -259,59 +242,6 @@ def _copied(sites: Sequence[SteeredSite]) -> list[SteeredSite]:
     """Gates and methods of this attachment's own, since they move to its device; what was shared stays shared."""
     memo: dict[int, Any] = {}
     return [replace(s, gate=deepcopy(s.gate, memo), method=deepcopy(s.method, memo)) for s in sites]
-
-
-class _SiteHook(ModelHook):
-    """Reads a site for gates that steer others, and replaces its output by its steered version.
-
-    Its tensors stay outside the model's tree.
-    """
-
-    def __init__(
-        self,
-        site: Site,
-        steered: SteeredSite | None,
-        readers: Sequence[tuple[SteeredSite, str]],
-        attachment: Attachment,
-    ) -> None:
-        super().__init__()
-        self.site, self.steered, self.readers, self.attachment = site, steered, readers, attachment
-        self._device: torch.device | None = None
-
-    def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
-        if self._device != output.device:
-            self._move(output.device)
-        activation = to_positions(output, self.site.layout)
-        read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
-        for reader, factor in self.readers:
-            key = id(reader.gate), factor
-            if key not in read:
-                read[key] = reader.gate.factor(factor, activation)
-            self.attachment.keep_reading(reader.site.path, factor, read[key])
-        if self.steered is None:
-            return output
-        path, gate, method = self.steered.site.path, self.steered.gate, self.steered.method
-        scores = gate.joined(
-            *(
-                self.attachment.reading(path, factor, activation)
-                if factor in self.steered.reads
-                else gate.factor(factor, activation)
-                for factor in gate.factors
-            )
-        )
-        if gate.unit == "prompt":
-            scores = self.attachment.decided(path, scores)
-        self.attachment.record(path, scores)
-        weight = self.attachment.weights_of_rows()[:, None] * (scores * self.steered.weight)
-        return from_positions(steer(activation, method(activation), weight), output, self.site.layout)
-
-    def _move(self, device: torch.device) -> None:
-        for reader, _ in self.readers:
-            reader.gate.to(device)
-        if self.steered is not None:
-            self.steered.gate.to(device)
-            self.steered.method.to(device)
-        self._device = device
 
 
 def _checked_window(start: float, end: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .attachment import SteeredSite
+from .steered_site import SteeredSite
 
 #: Gates whose mean lies between these on source and on control alike are half open everywhere.
 HALF_OPEN: Final = (0.3, 0.7)

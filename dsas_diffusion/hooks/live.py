@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..core.features import from_positions, to_positions
+from ..core.features import from_positions
 from ..core.steer import steer
-from .attachment import SteeredSite
+from .steered_site import SteeredSite
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,13 @@ class LiveSites:
         self._switch = self.checkpointing and not self.denoiser.is_gradient_checkpointing
         if self._switch:
             self.denoiser.enable_gradient_checkpointing()
-        for steered in self.sites:
-            module = self.denoiser.get_submodule(steered.site.path)
-            self._handles.append(module.register_forward_hook(self._hook(steered)))
+        for path in dict.fromkeys(s.site.module for s in self.sites):
+            here = [s for s in self.sites if s.site.module == path]
+            module = self.denoiser.get_submodule(path)
+            if here[0].site.is_head:
+                self._handles.append(module.register_forward_pre_hook(self._before(here)))
+            else:
+                self._handles.append(module.register_forward_hook(self._after(here[0])))
         return self
 
     def __exit__(
@@ -132,18 +136,26 @@ class LiveSites:
             self._reading = False
         return self._seen
 
-    def _hook(self, steered: SteeredSite) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
-        def replace(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-            activation = to_positions(output, steered.site.layout)
-            if self._steering:
-                h = (
-                    steered.gate(activation) * steered.weight
-                    if self.gated
-                    else activation.new_ones(activation.shape[:2])
-                )
-                activation = steer(activation, steered.method(activation), h)
-            if self._reading:  # with checkpointing the hook runs once more on the way back
-                self._seen[steered.site.path] = activation
-            return from_positions(activation, output, steered.site.layout)
+    def _after(self, steered: SteeredSite) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+        def replace(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            return from_positions(self._steered(steered, output), output, steered.site.layout)
 
         return replace
+
+    def _before(self, heads: Sequence[SteeredSite]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def replace(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            whole = args[0].clone()
+            for steered in heads:
+                whole[..., steered.site.part] = self._steered(steered, args[0]).to(whole.dtype)
+            return (whole, *args[1:])
+
+        return replace
+
+    def _steered(self, steered: SteeredSite, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
+        activation = steered.site.of(whole)
+        if self._steering:
+            h = steered.gate(activation) * steered.weight if self.gated else activation.new_ones(activation.shape[:2])
+            activation = steer(activation, steered.method(activation), h)
+        if self._reading:  # with checkpointing the hook runs once more on the way back
+            self._seen[steered.site.path] = activation
+        return activation

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..core.features import grid_of, on_grid, pool, to_positions
+from ..core.features import grid_of, on_grid, pool
 from ..errors import InputError
 from ..gates.base import Samples
-from .sites import Site
+from .sites import Site, watch
 
 
 class ActivationRecorder:
@@ -64,8 +64,7 @@ class ActivationRecorder:
         self._finished = {site.path: [] for site in self.sites}
         self._handles.append(self.model.register_forward_pre_hook(self._count, with_kwargs=True))
         for site in self.sites:
-            module = self.model.get_submodule(site.path)
-            self._handles.append(module.register_forward_hook(self._reader(site)))
+            self._handles.append(watch(self.model, site, self._reader(site)))
         return self
 
     def __exit__(
@@ -79,11 +78,11 @@ class ActivationRecorder:
         sample = args[0] if args else kwargs["sample"]
         self._latent = (sample.shape[-2], sample.shape[-1])
 
-    def _reader(self, site: Site) -> Callable[[nn.Module, tuple, Tensor], None]:
-        def read(module: nn.Module, args: tuple, output: Tensor) -> None:
+    def _reader(self, site: Site) -> Callable[[Tensor], None]:
+        def read(activation: Tensor) -> None:
             if self.steps is not None and self._step not in self.steps:
                 return
-            chosen = to_positions(output, site.layout)[self.rows(len(output))].detach()
+            chosen = activation[self.rows(len(activation))].detach()
             generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {self._step}".encode()))
             where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
             kept = chosen[:, where.to(chosen.device)]

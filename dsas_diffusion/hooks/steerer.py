@@ -10,10 +10,11 @@ from .. import __version__
 from ..errors import InputError
 from ..gates.base import GATES
 from . import storage
-from .attachment import Attachment, SteeredSite, checked_strength
+from .attachment import Attachment, checked_strength
 from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint
 from .guidance import Half, denoiser_of
+from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline

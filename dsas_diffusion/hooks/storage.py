@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..files import atomic_folder, read_json
 from ..gates.base import GATES, Gate
 from ..methods.base import METHODS
-from .attachment import SteeredSite
 from .sites import Site
+from .steered_site import SteeredSite
 
 MANIFEST: Final = "steerer.json"
 TENSORS: Final = "steerer.safetensors"

@@ -39,10 +39,12 @@ class _Intervention(ShiftMap):
 class ITIMean(_Intervention):
     """T(t) = t + σ u,  u = v / |v|,  v = mean(target) − mean(source),  σ = std of all projections on u.
 
-    At a site that is a whole module there is one direction; the paper steers attention heads, the best of them alone.
+    At a site that is a whole module there is one direction. With `sites="attention-heads"` and `top_k` this is the
+    paper's form: a direction u and a spread σ for each head, added to the best K heads alone.
 
     References:
-        Inference-Time Intervention, arXiv 2306.03341, section 3 (mass mean shift); per module as in arXiv 2410.23054.
+        Inference-Time Intervention, arXiv 2306.03341, section 3 (mass mean shift, per head); per module as in
+        arXiv 2410.23054.
     """
 
     name: ClassVar[str] = "iti_m"
@@ -58,10 +60,11 @@ class ITIMean(_Intervention):
 class ITIClassifier(_Intervention):
     """T(t) = t + σ u,  u = w / |w|,  w of a logistic regression for target against source,  σ = std along u.
 
-    At a site that is a whole module there is one direction; the paper steers attention heads, the best of them alone.
+    At a site that is a whole module there is one direction. With `sites="attention-heads"` and `top_k` this is the
+    paper's form: a direction u and a spread σ for each head, added to the best K heads alone.
 
     References:
-        Inference-Time Intervention, arXiv 2306.03341, section 3 (probe weight direction); per module as in
+        Inference-Time Intervention, arXiv 2306.03341, section 3 (probe weight direction, per head); per module as in
         arXiv 2503.10679.
     """
 
