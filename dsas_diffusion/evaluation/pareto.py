@@ -41,7 +41,7 @@ def pareto_front(points: ArrayLike) -> np.ndarray:
     found = _points(points)
     no_worse = (found[:, None] >= found[None]).all(axis=-1)
     better = (found[:, None] > found[None]).any(axis=-1)
-    return ~(no_worse & better).any(axis=0)
+    return np.logical_not((no_worse & better).any(axis=0))
 
 
 def hypervolume(points: ArrayLike, reference: tuple[float, float] = (0.0, 0.0)) -> float:
