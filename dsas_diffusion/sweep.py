@@ -9,6 +9,7 @@ from itertools import product, starmap
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -46,8 +47,8 @@ def sweep(
     """Compare steering methods with their learned gate and without, over the same strengths, on held-out prompts.
 
     Whatever is finished stays in the folder: stopped anywhere and started again, the sweep goes on where it was, with
-    the same figures at the end. Several processes may share the folder if each takes other methods. The report covers
-    every method found there.
+    the same figures at the end. Several processes may share the folder if each takes other methods; on a CPU all need
+    the same number of threads (OMP_NUM_THREADS). The report covers every method found there.
 
     Args:
         suite: How much is drawn: family.
@@ -99,6 +100,8 @@ def sweep(
         "weights": _digest(part for _, part in sorted(pipe.components.items()) if isinstance(part, nn.Module)),
         "detector": _digest([detector.network]),
         "device": where.type,
+        # The last bits of a picture depend on it, and untouched control pictures are to be their twins bit for bit.
+        "threads": torch.get_num_threads() if where.type == "cpu" else None,
         "library_version": __version__,
     }
     claim(runner.folder, settings)

@@ -10,11 +10,15 @@ import numpy as np
 from .errors import InputError
 from .evaluation.bootstrap import Interval
 from .evaluation.pareto import Curve, hypervolume, paired_hypervolume, pareto_front
+from .evaluation.report import PSNR_CEILING
 from .sweep_cells import ARMS, Arm, Cell, Row, Suite
 
 #: A grid ends once each arm has removed so much, or kept less than so much of the control pictures' objects.
 REMOVED: Final = 0.99
 KEPT: Final = 0.5
+#: What removal is set against: figure → each prompt's values. The first says what else stays, the second what stays
+#: beside the concept, of which control pictures know nothing.
+PLANES: Final = {"ssim": "alike", "other_kept": "others"}
 _ASKED: Final = ("source", "mixed")
 
 
@@ -26,17 +30,20 @@ class Point:
         removed: (n,) for each source and mixed prompt, the share of its pictures that show the concept unsteered and
             don't when steered; NaN where none shows it.
         alike: (m,) for each control prompt, the SSIM to its twins.
+        others: (k,) for each mixed prompt, the share of the other objects drawn unsteered that are still there; NaN
+            where none was drawn.
         removal: Mean of `removed`.
         ssim: Mean of `alike`.
         psnr: Mean over control prompts, in dB; identical pictures count as 100.
         control_kept: Share of the objects drawn unsteered that are still there, on control pictures.
-        other_kept: The same on mixed pictures, without the concept.
+        other_kept: Mean of `others`.
         no_invented: Share of source and mixed pictures with no object that nobody asked for.
         change_outside: Mean absolute difference of mixed pictures off the concept's region.
     """
 
     removed: np.ndarray
     alike: np.ndarray
+    others: np.ndarray
     removal: float
     ssim: float
     psnr: float
@@ -47,12 +54,24 @@ class Point:
 
     def figures(self) -> dict[str, float]:
         """The figures alone, by name."""
-        return {name: value for name, value in asdict(self).items() if name not in ("removed", "alike")}
+        return {name: value for name, value in asdict(self).items() if isinstance(value, float)}
 
     @property
     def at_the_end(self) -> bool:
         """Whether a larger λ has nothing more to tell."""
         return self.removal >= REMOVED or self.control_kept < KEPT
+
+
+#: The figures at λ = 0, where every picture is its twin bit for bit.
+UNTOUCHED: Final = {
+    "removal": 0.0,
+    "ssim": 1.0,
+    "psnr": PSNR_CEILING,
+    "control_kept": 1.0,
+    "other_kept": 1.0,
+    "no_invented": 1.0,
+    "change_outside": 0.0,
+}
 
 
 def point(cells: Sequence[Sequence[Row]]) -> Point:
@@ -73,14 +92,16 @@ def point(cells: Sequence[Sequence[Row]]) -> Point:
             "removed. Look at the pictures under twins/ in the sweep's folder; choose another concept, or more steps."
         )
     alike = _by_prompt(cells, ("control",), lambda row: row["ssim"])
+    others = _by_prompt(cells, ("mixed",), lambda row: row["objects_kept"])
     return Point(
         removed,
         alike,
+        others,
         removal=_mean(removed),
         ssim=_mean(alike),
         psnr=_mean(_by_prompt(cells, ("control",), lambda row: row["psnr"])),
         control_kept=_mean(_by_prompt(cells, ("control",), lambda row: row["objects_kept"])),
-        other_kept=_mean(_by_prompt(cells, ("mixed",), lambda row: row["objects_kept"])),
+        other_kept=_mean(others),
         no_invented=_mean(_by_prompt(cells, _ASKED, lambda row: 1 - row["invented"])),
         change_outside=_mean(_by_prompt(cells, ("mixed",), lambda row: row["change_outside"])),
     )
@@ -129,36 +150,39 @@ def compared(suite: Suite, points: Mapping[Arm, Mapping[float, Point]]) -> dict[
         points: Each arm's points at the same strengths, one or more.
 
     Returns:
-        `"finished"`; `"arms"`: arm → `hypervolume`, `capped` (whether the last λ ended the grid before the rule did)
-        and `points`: rows of λ, figures and `front`, the one of λ = 0 first; `"better_by"`: the hypervolume with the
-        gate minus that without as [difference, low, high], 95 %; `"verdict"`.
+        `"finished"`; `"arms"`: arm → `capped` (whether the last λ ended the grid before the rule did) and `points`,
+        rows of λ, figures and `front` (of removal and SSIM), the one of λ = 0 first; `"planes"`: figure that removal is
+        set against → each arm's hypervolume, `better_by` (with the gate minus without, as [difference, low, high],
+        95 %) and `verdict`.
     """
     finished = due(suite, points) is None
-    interval = paired_hypervolume(_curve(points["gated"]), _curve(points["ungated"]))
     return {
         "finished": finished,
         "arms": {arm: _arm(points[arm], finished) for arm in ARMS},
-        "better_by": [interval.mean, interval.low, interval.high],
-        "verdict": _verdict(interval),
+        "planes": {figure: _plane(points, figure) for figure in PLANES},
     }
 
 
 def _arm(points: Mapping[float, Point], finished: bool) -> dict[str, Any]:
-    untouched = dict.fromkeys(next(iter(points.values())).figures(), math.nan) | {"removal": 0.0, "ssim": 1.0}
-    rows = [{"strength": 0.0, **untouched}, *({"strength": s, **found.figures()} for s, found in points.items())]
-    plane = [(row["removal"], row["ssim"]) for row in rows]
-    for row, on_front in zip(rows, pareto_front(plane), strict=True):
-        row["front"] = bool(on_front)
+    rows = [{"strength": 0.0, **UNTOUCHED}, *({"strength": s, **found.figures()} for s, found in points.items())]
+    front = pareto_front([(row["removal"], row["ssim"]) for row in rows])
     return {
-        "hypervolume": hypervolume(plane),
         "capped": finished and not any(found.at_the_end for found in points.values()),
-        "points": rows,
+        "points": [{**row, "front": bool(on_it)} for row, on_it in zip(rows, front, strict=True)],
     }
 
 
-def _curve(points: Mapping[float, Point]) -> Curve:
-    # λ = 0 removes nothing, so it adds no area: the curve does without it.
-    return Curve(*(np.stack([getattr(found, name) for found in points.values()]) for name in ("removed", "alike")))
+def _plane(points: Mapping[Arm, Mapping[float, Point]], figure: str) -> dict[str, Any]:
+    # λ = 0 removes nothing, so it adds no area: areas do without it.
+    curves = {
+        arm: Curve(*(np.stack([getattr(p, name) for p in found.values()]) for name in ("removed", PLANES[figure])))
+        for arm, found in points.items()
+    }
+    interval = paired_hypervolume(curves["gated"], curves["ungated"])
+    areas = {
+        arm: hypervolume([(p.removal, getattr(p, figure)) for p in found.values()]) for arm, found in points.items()
+    }
+    return {**areas, "better_by": [interval.mean, interval.low, interval.high], "verdict": _verdict(interval)}
 
 
 def _verdict(interval: Interval) -> str:

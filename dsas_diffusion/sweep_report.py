@@ -21,12 +21,15 @@ _FIGURES: Final = {
     "no_invented": ("no invented", ".1%"),
 }
 _MORE: Final = {"psnr": ("control PSNR, dB", ".1f"), "change_outside": ("change outside", ".4f")}
+#: What a plane is called, in the order of `PLANES`.
+_PLANES: Final = {"ssim": "control SSIM", "other_kept": "other kept"}
 _VERDICTS: Final = {
     "method": "",
-    **dict.fromkeys(ARMS, ".3f"),
-    "difference": "+.3f",
-    "from": "+.3f",
-    "to": "+.3f",
+    "removal against": "",
+    **dict.fromkeys(ARMS, ".4f"),
+    "difference": "+.4f",
+    "95% from": "+.4f",
+    "to": "+.4f",
     "the gate is": "",
 }
 
@@ -69,16 +72,17 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *markdown_table(
             [
-                [name, arm, *_first(found["arms"][arm]["points"]), found["arms"][arm]["hypervolume"]]
+                [name, arm, *_first(found["arms"][arm]["points"]), found["planes"]["ssim"][arm]]
                 for name, arm, found in _arms(methods)
             ],
-            {"method": "", "arm": "", "λ": "g", **dict(_FIGURES.values()), "hypervolume": ".3f"},
+            {"method": "", "arm": "", "λ": "g", **dict(_FIGURES.values()), "hypervolume (SSIM)": ".4f"},
         ),
         "",
         "## Is the gate ahead?",
         "",
-        "Hypervolume of removal and control SSIM over λ, with the gate minus without, and its 95 % interval by the "
-        "paired bootstrap over prompts. *Ahead* or *behind* where the interval leaves 0 out.",
+        "Hypervolume over λ with the gate, without, and the difference with its 95% interval by the paired bootstrap "
+        "over prompts: of removal and control SSIM, and of removal and other kept, since control pictures say nothing "
+        "about what lies beside the concept. *Ahead* or *behind* where the interval leaves 0 out.",
         "",
         *markdown_table(_verdicts(methods), _VERDICTS),
         "",
@@ -140,11 +144,13 @@ def _verdicts(methods: Mapping[str, Any]) -> list[list[object]]:
     return [
         [
             name,
-            *(found["arms"][arm]["hypervolume"] for arm in ARMS),
-            *found["better_by"],
-            found["verdict"] + ("" if found["finished"] else " so far"),
+            _PLANES[figure],
+            *(plane[arm] for arm in ARMS),
+            *plane["better_by"],
+            plane["verdict"] + ("" if found["finished"] else " so far"),
         ]
         for name, found in methods.items()
+        for figure, plane in found["planes"].items()
     ]
 
 

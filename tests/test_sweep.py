@@ -194,8 +194,10 @@ def test_report_says_how_it_was_made_and_holds_each_figure(whole):
     assert str(out.parent) not in page + json.dumps(report)
     found = report["methods"]["caa"]
     assert found["finished"]
-    assert f"| {found['arms']['gated']['hypervolume']:.3f} |" in page
-    assert f"| {found['better_by'][0]:+.3f} | {found['better_by'][1]:+.3f} | {found['better_by'][2]:+.3f} |" in page
+    assert list(found["planes"]) == ["ssim", "other_kept"]
+    for plane in found["planes"].values():
+        shown = [f"{plane[arm]:.4f}" for arm in ARMS] + [f"{value:+.4f}" for value in plane["better_by"]]
+        assert f"| {' | '.join(shown)} | {plane['verdict']} |" in page
     for arm in ARMS:
         points = found["arms"][arm]["points"]
         assert [row["strength"] for row in points] == [0.0, *sorted(row["strength"] for row in points[1:])]
@@ -255,7 +257,7 @@ def test_a_damaged_cell_is_named(tmp_path):
 
 
 def reached(removal: float, kept: float = 1.0) -> Point:
-    return Point(np.zeros(1), np.zeros(1), removal, 0.9, 30.0, kept, 1.0, 1.0, 0.0)
+    return Point(np.zeros(1), np.zeros(1), np.zeros(1), removal, 0.9, 30.0, kept, 1.0, 1.0, 0.0)
 
 
 def drawn_until_the_end(gated: dict[float, Point], ungated: dict[float, Point]) -> list[float]:
@@ -283,9 +285,11 @@ def test_grid_is_doubled_until_each_arm_is_at_its_end_or_the_cap(gated, ungated,
     assert drawn_until_the_end(gated, ungated) == grid
 
 
-def test_the_cap_is_named_for_the_arm_that_it_ended(monkeypatch):
-    rows = [row(kind, i, steered=arm_left) for arm_left in (0, 1) for kind in ("source", "control") for i in range(2)]
-    arms = {"gated": point([rows[:4]]), "ungated": point([rows[4:]])}
+def test_the_cap_is_named_for_the_arm_that_it_ended_and_the_verdict_is_right():
+    arms = {
+        arm: point([[row(kind, i, **changed) for kind in ("source", "control", "mixed") for i in range(2)]])
+        for arm, changed in (("gated", {"objects_kept": 0.6}), ("ungated", {"steered": 1}))
+    }
     points = {arm: dict.fromkeys((1.0, 2.0, 4.0), found) for arm, found in arms.items()}
     found = compared(SMALL, points)
     assert found["finished"]
@@ -293,10 +297,14 @@ def test_the_cap_is_named_for_the_arm_that_it_ended(monkeypatch):
     half = compared(SMALL, {arm: {1.0: one[1.0]} for arm, one in points.items()})
     assert not half["finished"]
     assert not half["arms"]["ungated"]["capped"]
-    assert (found["verdict"], found["better_by"]) == ("ahead", [0.8, 0.8, 0.8])
+    for figure, area in (("ssim", 0.8), ("other_kept", 0.6)):
+        plane = found["planes"][figure]
+        assert (plane["gated"], plane["ungated"]) == (pytest.approx(area), 0)
+        assert plane["better_by"] == pytest.approx([area] * 3)
+        assert plane["verdict"] == "ahead"
     turned = compared(SMALL, {"gated": points["ungated"], "ungated": points["gated"]})
-    assert turned["verdict"] == "behind"
-    assert compared(SMALL, dict.fromkeys(ARMS, points["gated"]))["verdict"] == "not distinguishable"
+    assert turned["planes"]["ssim"]["verdict"] == "behind"
+    assert compared(SMALL, dict.fromkeys(ARMS, points["gated"]))["planes"]["ssim"]["verdict"] == "not distinguishable"
 
 
 def row(kind: str, index: int, shown: float = 1, steered: float = 0, **changed: float) -> dict:
