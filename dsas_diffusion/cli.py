@@ -21,6 +21,7 @@ COMMANDS = {
     "calibrate": "commands:calibrate",
     "generate": "commands:generate",
     "evaluate": "judges:evaluate",
+    "sweep": "sweep:sweep",
     "inspect": "commands:inspect",
     "orchard render": "orchard.commands:render",
     "orchard check": "orchard.commands:check",

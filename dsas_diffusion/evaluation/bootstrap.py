@@ -53,11 +53,7 @@ def bootstrap_interval(
             f"{len(found)} prompts have a value that is not NaN; an interval over prompts needs 2 or more. Measure "
             "more prompts, or another kind of them."
         )
-    if not 0 < level < 1 or resamples < 1:
-        raise InputError(
-            f"level is {level} and resamples {resamples}; accepted are a level between 0 and 1, such as 0.95, and "
-            "1 resample or more."
-        )
+    check_settings(level, resamples)
     generator = np.random.default_rng(seed)
     rows = max(1, DRAWS // len(found))
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
@@ -99,6 +95,19 @@ def paired_bootstrap(
             "order. Write NaN where a prompt has none."
         )
     return bootstrap_interval(first - second, level, resamples, seed)
+
+
+def check_settings(level: float, resamples: int) -> None:
+    """Refuse a coverage or a number of resamples that no interval can be made with.
+
+    Raises:
+        InputError: If either is out of range.
+    """
+    if not 0 < level < 1 or resamples < 1:
+        raise InputError(
+            f"level is {level} and resamples {resamples}; accepted are a level between 0 and 1, such as 0.95, and "
+            "1 resample or more."
+        )
 
 
 def _column(name: str, values: ArrayLike) -> np.ndarray:

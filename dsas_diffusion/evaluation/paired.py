@@ -14,7 +14,7 @@ from .psnr import MedianPsnr, psnr
 from .regions import RIM, dilate
 from .sharpness import SharpnessInside, SharpnessOutside
 from .ssim import MeanSsim, ssim
-from .twins import NoInventedObject, ObjectsKept, Removal
+from .twins import NoInventedObject, ObjectsKept, Removal, invented
 
 #: A pixel belongs to the concept from this value of a detector's heat map on.
 INSIDE = 0.5
@@ -76,11 +76,16 @@ class Paired:
         drawn = label_matrix(labels, names) & presence_matrix(before, names)
         still = (drawn & presence_matrix(after, names)).sum(1) / drawn.sum(1)  # NaN where no other object was drawn
         self._keep("objects_kept", still)
+        every = sorted(after)
+        sides = presence_matrix(before, every), presence_matrix(after, every)
+        self._keep("invented", invented(label_matrix(labels, every), *sides))
         if concept is None:
             return
         self.removal = self.removal or Removal(concept)
         self.removal.update(before, after)
         shown = present(before, concept)
+        self._keep("concept_unsteered", shown)
+        self._keep("concept_steered", present(after, concept))
         self._keep("concept_left", torch.where(shown, present(after, concept).double(), torch.nan))
         for image, twin, heat, there in zip(images, twins, unsteered.heat_maps[concept], shown, strict=True):
             pictures, others = as_tensor([image]), as_tensor([twin])

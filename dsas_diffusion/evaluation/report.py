@@ -38,10 +38,7 @@ def format_table(rows: Sequence[Sequence[object]], columns: Mapping[str, str]) -
         InputError: If a row has another number of cells.
     """
     formats = list(columns.values())
-    for row in rows:
-        if len(row) != len(formats):
-            raise InputError(f"The row {list(row)} has {len(row)} cells, but the table has {len(formats)} columns.")
-    cells = [[_cell(value, spec) for value, spec in zip(row, formats, strict=True)] for row in rows]
+    cells = _cells(rows, formats)
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
 
     def line(parts: Sequence[str]) -> str:
@@ -52,6 +49,24 @@ def format_table(rows: Sequence[Sequence[object]], columns: Mapping[str, str]) -
         return "  ".join(aligned).rstrip()
 
     return "\n".join([line(list(columns)), line(["─" * width for width in widths]), *map(line, cells)])
+
+
+def markdown_table(rows: Sequence[Sequence[object]], columns: Mapping[str, str]) -> list[str]:
+    """Lay out a table in Markdown.
+
+    Args:
+        rows: As for `format_table`.
+        columns: As for `format_table`.
+
+    Returns:
+        Lines without line ends.
+
+    Raises:
+        InputError: If a row has another number of cells.
+    """
+    formats = list(columns.values())
+    rule = ["---:" if spec else "---" for spec in formats]
+    return [f"| {' | '.join(parts)} |" for parts in (columns, rule, *_cells(rows, formats))]
 
 
 def to_json(figures: Mapping[str, Any]) -> str:
@@ -125,6 +140,13 @@ def contact_sheet(
         for number, text in enumerate(lines):
             pen.text((left, top + cell_h + _GAP + number * _LINE), text, font=prompt_font, fill=_INK)
     return sheet
+
+
+def _cells(rows: Sequence[Sequence[object]], formats: Sequence[str]) -> list[list[str]]:
+    for row in rows:
+        if len(row) != len(formats):
+            raise InputError(f"The row {list(row)} has {len(row)} cells, but the table has {len(formats)} columns.")
+    return [[_cell(value, spec) for value, spec in zip(row, formats, strict=True)] for row in rows]
 
 
 def _cell(value: object, spec: str) -> str:

@@ -38,8 +38,8 @@ def count_kept(asked: torch.Tensor, unsteered: torch.Tensor, steered: torch.Tens
     return int((drawn & steered).sum()), int(drawn.sum())
 
 
-def count_without_invention(asked: torch.Tensor, unsteered: torch.Tensor, steered: torch.Tensor) -> tuple[int, int]:
-    """Clean = |{i : no j with S ∧ ¬A ∧ ¬U}| / n: pictures in which steering put nothing that nobody asked for.
+def invented(asked: torch.Tensor, unsteered: torch.Tensor, steered: torch.Tensor) -> torch.Tensor:
+    """Invented = any j with S ∧ ¬A ∧ ¬U: steering put something into the picture that nobody asked for.
 
     Args:
         asked: (n, k) bool A, whether prompt i names object j.
@@ -47,10 +47,24 @@ def count_without_invention(asked: torch.Tensor, unsteered: torch.Tensor, steere
         steered: (n, k) bool S, the same for the steered twin.
 
     Returns:
+        (n,) bool.
+    """
+    return (steered & ~asked & ~unsteered).any(dim=1)
+
+
+def count_without_invention(asked: torch.Tensor, unsteered: torch.Tensor, steered: torch.Tensor) -> tuple[int, int]:
+    """Clean = |{i : nothing invented}| / n: pictures in which steering put nothing that nobody asked for.
+
+    Args:
+        asked: As for `invented`.
+        unsteered: As for `invented`.
+        steered: As for `invented`.
+
+    Returns:
         The number of such pictures, and n.
     """
-    invented = (steered & ~asked & ~unsteered).any(dim=1)
-    return int((~invented).sum()), len(invented)
+    found = invented(asked, unsteered, steered)
+    return int((~found).sum()), len(found)
 
 
 @dataclass

@@ -73,6 +73,11 @@ def test_figures_of_a_folder(folders, open_clip_parts, batch_size):
     assert (steered["objects_shown"], unsteered["objects_shown"]) == (3 / 5, 1)
     assert steered["labels"] == {"lime": 1, "plum": 1, "strawberry": 0}
     assert (paired["removal"], paired["objects_kept"], paired["no_invented_object"]) == (1, 1, 3 / 4)
+    own = paired["each"]
+    assert sum(own["concept_unsteered"]) == 2
+    assert sum(own["concept_steered"]) == 0
+    assert [left for left in own["concept_left"] if left == left] == [0, 0]
+    assert sum(own["invented"]) == 1
     each = psnr(as_tensor(STEERED), as_tensor(TWINS)).tolist()
     assert paired["psnr_median"] == math.inf == sorted(each)[2]
     for side, pictures in ((steered, STEERED), (unsteered, TWINS)):
