@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
@@ -44,6 +44,8 @@ class Training(Descent):
         gates: Train the gates, too (E2E-DSAS): sigmoid (`"logistic"`) or ReLU (`"relu"`) ones, from what was learned
             offline. Else the maps are trained as if every gate were open, and the gates learned offline come on top.
         gamma: γ ≥ 0, weight of the change on control prompts, for `gates`.
+        batch: Source prompts in one call of the denoiser, at least 2. Their distribution is compared with that of all
+            target prompts, so that many are better.
         accumulate: Calls of the denoiser behind each gradient step.
         gradient_checkpointing: Compute activations again on the way back: less memory, a third more time.
         checkpoints: A folder for the state, so that an interrupted training can go on; `None` for none.
@@ -56,6 +58,7 @@ class Training(Descent):
 
     gates: bool = False
     gamma: float = 1.0
+    batch: int = 32
     accumulate: int = 1
     gradient_checkpointing: bool = False
     checkpoints: str | None = None
@@ -64,10 +67,10 @@ class Training(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.gamma < math.inf or self.accumulate < 1 or self.every < 1:
+        if not 0 <= self.gamma < math.inf or self.batch < 2 or self.accumulate < 1 or self.every < 1:
             raise InputError(
-                f"gamma={self.gamma} must be finite and 0 or more, accumulate={self.accumulate} and "
-                f"every={self.every} at least 1. The defaults are 1, 1 and 50."
+                f"gamma={self.gamma} must be finite and 0 or more, batch={self.batch} at least 2, "
+                f"accumulate={self.accumulate} and every={self.every} at least 1. The defaults are 1, 32, 1 and 50."
             )
         if self.resume and self.checkpoints is None:
             raise InputError("resume=True needs checkpoints=, the folder of the training to go on with.")
@@ -114,7 +117,7 @@ def train(
         sites: What to train, from where it is.
         concept: Whose control prompts the gates are trained on.
         goal: Whose source and target prompts the maps are trained on.
-        recording: Seed, batch size, steps and sampling settings.
+        recording: Seed, steps and sampling settings.
         training: How.
         regions: Where the concept is in the source pictures: pooled there, and at the same places of the target
             pictures; `None` to pool over the whole picture.
@@ -137,9 +140,12 @@ def train(
     groups = {group: (goal.texts(group), recording.seed) for group in ("source", "target")}
     if training.gates:
         groups["control"] = (concept.texts("control"), recording.seed + len(concept.source))
-    calls = {group: _caught(pipe, *asked, recording, group) for group, asked in groups.items()}
+    calls = {
+        group: _caught(pipe, *asked, replace(recording, batch_size=training.batch), group)
+        for group, asked in groups.items()
+    }
     with LiveSites(denoiser_of(pipe), sites, training.gates, training.gradient_checkpointing) as live:
-        trainer = _Trainer(live, calls, training, regions, cores or {}, recording)
+        trainer = _Trainer(live, calls, training, regions, cores or {}, recording.seed)
         about = {"goal": goal.digest, "concept": concept.digest, "seed": recording.seed}
         trainer.run(about, recording.progress, ", ".join(sorted({s.method.name for s in sites})))
     kept = trainer.losses[:: max(1, math.ceil(len(trainer.losses) / KEPT))]
@@ -202,10 +208,10 @@ class _Trainer:
         training: Training,
         regions: Tensor | None,
         cores: Mapping[str, tuple[Tensor, Tensor]],
-        recording: Recording,
+        seed: int,
     ) -> None:
         self.live, self.calls, self.training, self.regions, self.cores = live, calls, training, regions, cores
-        self.batch_size, self.seed = recording.batch_size, recording.seed
+        self.seed = seed
         self._shares: dict[tuple[str, int, int], Tensor] = {}
         before, self.targets = self._pooled_by_step("source"), self._pooled_by_step("target")
         self.units = {
@@ -342,7 +348,7 @@ class _Trainer:
         return torch.einsum("rp,rpc->rc", self._shares[key], seen.float())
 
     def _share(self, path: str, seen: Tensor, batch: int, call: Call) -> Float[Tensor, "rows positions"]:
-        rows = cast(Tensor, self.regions)[batch * self.batch_size :][: len(seen)]
+        rows = cast(Tensor, self.regions)[batch * self.training.batch :][: len(seen)]
         share = on_grid(rows, grid_of(seen.shape[1], call.latent)).flatten(1).to(seen.device)
         if path in self.cores:
             weight, threshold = (tensor.to(seen.device) for tensor in self.cores[path])

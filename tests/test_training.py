@@ -33,7 +33,9 @@ def unfitted(pipe, sites="auto", **settings) -> list[SteeredSite]:
 
 
 def trained(pipe, sites, **settings) -> dict:
-    return train(pipe, sites, tiny_concept(), tiny_concept(), RECORDING, Training(**{"iterations": 12} | settings))
+    return train(
+        pipe, sites, tiny_concept(), tiny_concept(), RECORDING, Training(**{"iterations": 12, "batch": 3} | settings)
+    )
 
 
 def hooks_left(pipe) -> int:
@@ -243,7 +245,7 @@ def test_a_quantised_or_compiled_denoiser_is_refused():
             fit(pipe, tiny_concept(), method="lineas", tau=0.5, generation=GENERATION, progress=False)
 
 
-@pytest.mark.parametrize("wrong", [{"gamma": -1.0}, {"accumulate": 0}, {"every": 0}, {"resume": True}])
+@pytest.mark.parametrize("wrong", [{"gamma": -1.0}, {"batch": 1}, {"accumulate": 0}, {"every": 0}, {"resume": True}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Training(**wrong)
