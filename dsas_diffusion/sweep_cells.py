@@ -51,7 +51,7 @@ class Suite:
     """
 
     pictures: int = 16
-    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 4.0)
     highest: float = 32.0
     generation: Mapping[str, Any] = field(default_factory=lambda: GENERATION)
 

@@ -1,14 +1,16 @@
 """How far a site can be trusted: classifiers measured on prompts that they have not seen."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.model_selection import GroupKFold
+from torch import Tensor
 
-from .core.probe import classifier
+from .core.probe import folded_classifiers
 from .core.registry import settings_of
 from .gates.base import Gate, Samples
 from .gates.logistic import LogisticGate
@@ -45,26 +47,43 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
         folds: At most the number of prompts of the smaller side.
         twins: Whether the i-th prompts of both sides belong together, and so into one fold.
     """
-    X = torch.cat([source.pooled, control.pooled]).double().numpy()
+    X = torch.cat([source.pooled, control.pooled])
     y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
     apart = 0 if twins else 1 + source.prompts.max()
     groups = torch.cat([source.prompts, control.prompts + apart]).numpy()
     smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
     split = GroupKFold(max(2, min(folds, smaller)))
+    scores = np.full(len(X), np.nan)
+    parts = list(split.split(X, groups=groups))
     if gate.weighted and not isinstance(gate, LogisticGate):
-        scores = np.full(len(X), np.nan)
-        for learned, unseen in split.split(X, groups=groups):
+        for learned, unseen in parts:
             again = type(gate)(**settings_of(gate)).reset(X.shape[1])
             again.fit(_of(source, learned[learned < len(source.pooled)]),
                       _of(control, learned[learned >= len(source.pooled)] - len(source.pooled)))  # fmt: skip
-            scores[unseen] = again(torch.from_numpy(X[unseen]).float()[:, None])[:, 0].numpy() - 0.5
+            scores[unseen] = again(X[unseen].float()[:, None])[:, 0].numpy() - 0.5
     else:
         components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
-        model = classifier(len(X) // 2, X.shape[1], components)
-        scores = cross_val_predict(model, X, y, groups=groups, cv=split, method="decision_function")
+        _score(scores, X, torch.from_numpy(y == 1), parts, components)
     taken = scores[len(source.pooled) :] > 0
     mistaken = [int(i) for i in control.prompts.unique() if taken[control.prompts.numpy() == int(i)].mean() >= 0.5]
     return Verdict(float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores)), mistaken)
+
+
+def _score(
+    scores: NDArray[np.float64],
+    activations: Tensor,
+    shown: Tensor,
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    components: int,
+    balanced: bool = False,
+) -> None:
+    """Write the score of every unseen sample, by a classifier that learned from the others of its part."""
+    counted = torch.zeros(len(parts), len(activations), dtype=torch.bool)
+    for row, (learned, _) in zip(counted, parts, strict=True):
+        row[torch.from_numpy(learned)] = True
+    weight, bias = folded_classifiers(activations, shown, counted, components, balanced)
+    for number, (_, unseen) in enumerate(parts):
+        scores[unseen] = (activations[unseen].double() @ weight[number] + bias[number]).numpy()
 
 
 def first_samples(samples: Samples) -> Samples:
@@ -101,17 +120,16 @@ def place_auroc(source: Samples, control: Samples, components: int = 16, folds: 
     each = len(source.positions) // len(source.pooled)
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randperm(len(s.positions), generator=generator)[:_POSITIONS] for s in (source, control)]
-    X = torch.cat([source.positions[rows[0]], control.positions[rows[1]]]).double().numpy()
+    X = torch.cat([source.positions[rows[0]], control.positions[rows[1]]])
     inside = torch.cat([source.inside[rows[0]], torch.zeros(len(rows[1]))]).double().numpy()
     groups = torch.cat([source.prompts[rows[0] // each], control.prompts[rows[1] // each] + 1 + source.prompts.max()])
     scores = np.full(len(X), np.nan)
+    parts = []
     for learned, unseen in GroupKFold(folds).split(X, groups=groups.numpy()):
         shown, other = learned[inside[learned] >= INSIDE], learned[inside[learned] < OUTSIDE]
         if min(len(shown), len(other)) < 2:
             return 0.5
-        model = classifier(len(shown) + len(other), X.shape[1], components, balanced=True)
-        known = np.concatenate([shown, other])
-        model.fit(X[known], inside[known] >= INSIDE)
-        scores[unseen] = model.decision_function(X[unseen])
+        parts.append((np.concatenate([shown, other]), unseen))
+    _score(scores, X, torch.from_numpy(inside >= INSIDE), parts, components, balanced=True)
     y = np.repeat([1, 0], len(X))
     return float(roc_auc_score(y, np.tile(scores, 2), sample_weight=np.concatenate([inside, 1 - inside])))

@@ -28,7 +28,7 @@ def sorted_pairs(
 
 
 def _quantiles(values: Tensor, count: int) -> Tensor:
-    ordered = values.sort(dim=0).values
+    ordered = values.T.contiguous().sort(dim=1).values.T  # several times faster than along the strided dimension
     if len(values) == count:
         return ordered
     middle = (torch.arange(count, device=values.device, dtype=values.dtype) + 0.5) / count

@@ -98,10 +98,9 @@ class AffineMap(SteeringMethod, TrainableMap):
             self._keep_to(finite("source", positions), self.quantile)
 
     def _keep_to(self, seen: Tensor, cut: float) -> None:
-        ordered = seen.sort(dim=0).values
-        left_out = int(cut * len(ordered))
-        self.register_buffer("low", ordered[left_out])
-        self.register_buffer("high", ordered[-1 - left_out])
+        columns, count = seen.T.contiguous(), 1 + int(cut * len(seen))
+        self.register_buffer("low", columns.topk(count, largest=False, sorted=False).values.amax(dim=1))
+        self.register_buffer("high", columns.topk(count, sorted=False).values.amin(dim=1))
 
     def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
         """Scale and shift what lies in the support."""
