@@ -73,19 +73,32 @@ def _run(command: str, options: list[str]) -> int:
         values = parser.parse_args([_with_underscores(option) for option in options])
     except SystemExit as leaving:  # after --help, or after a message on stderr
         return int(leaving.code or 0)
-    values = parser.instantiate(values)
+    try:
+        values = parser.instantiate(values)
+    except ValueError as error:
+        raise _reason(error) from error
     values.pop("config", None)
     status = function(**values.as_dict())
     return status if isinstance(status, int) else 0
 
 
+def _reason(error: BaseException) -> BaseException:
+    """Give the refusal of a settings class behind what jsonargparse made of it."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, InputError):
+        found = found.__cause__ or found.__context__
+    return found or error
+
+
 def _parser(command: str, function: Callable[..., Any]) -> Any:
-    from jsonargparse import ActionYesNo, ArgumentParser  # imported here: `dsas --help` does without
+    from jsonargparse import ArgumentParser  # imported here: `dsas --help` does without
 
     class Parser(ArgumentParser):
         """Gives options of type bool as switches: `--quick` and `--no_quick`."""
 
         def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+            from jsonargparse import ActionYesNo  # here, since this method is run outside of its module, too
+
             if kwargs.get("type") is bool:
                 del kwargs["type"]
                 kwargs["action"] = ActionYesNo
@@ -113,6 +126,11 @@ def _in_one_paragraph(message: str, command: str) -> str:
     if not key or not value:
         return f"{' '.join(message.split()).rstrip('.')}. {see}"
     accepted = " or ".join(_KINDS.get(kind, kind) for kind in dict.fromkeys(kinds) if kind != "NoneType")
+    nested = re.fullmatch(r"NestedArg\(key='(\w+)', val='(.*)'\)", value[1])
+    if nested:
+        return (
+            f"--{key[1]}.{nested[1]} is {nested[2]!r}, which it can't be. `dsas {command} --{key[1]}.help` tells more."
+        )
     wanted = f"; accepted is {accepted}" if accepted else ""
     return f"--{key[1]} is {value[1]!r}, which it can't be{wanted}. {see}"
 

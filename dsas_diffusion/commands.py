@@ -21,6 +21,7 @@ from .judges import concept_judge
 from .learning import MapFrom, Weighting
 from .models import Precision, device_of, load_pipeline
 from .prompts import Prompt, load_prompts, read_prompts
+from .training import Training
 
 _DRAWN = ("steered", "unsteered", "prompts.jsonl", "grid.png", "gates.png")
 
@@ -37,6 +38,7 @@ def fit(
     map_from: MapFrom = "auto",
     weighting: Weighting = "accuracy",
     estimation: Estimation = "at_once",
+    training: Training | None = None,
     tau: float = 0.75,
     top_k: int | None = None,
     strength: float = 1.0,
@@ -65,6 +67,7 @@ def fit(
         weighting: How accuracy becomes the site weight.
         estimation: at_once learns every site from the same pictures; causal draws them anew for each site, steered by
             those before it.
+        training: How maps are trained end to end; methods that need it, such as lineas, have defaults.
         tau: Accuracy below which a site is left alone.
         top_k: How many sites to steer at most, the most accurate ones; by default every one that reaches tau.
         strength: The strength that the steerer has where none is given.
@@ -93,6 +96,7 @@ def fit(
             map_from=map_from,
             weighting=weighting,
             estimation=estimation,
+            training=training,
             tau=tau,
             top_k=top_k,
             strength=strength,

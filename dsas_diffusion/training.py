@@ -38,9 +38,9 @@ class Training(Descent):
     """How maps are trained end to end.
 
     Args:
-        optimizer: As for `Descent`.
-        learning_rate: As for `Descent`; in units of each site's spread.
-        iterations: As for `Descent`.
+        optimizer: Plain gradient descent (sgd), or adam, with a learning rate near 0.02.
+        learning_rate: At the start, above 0, in units of each site's spread; it falls along a cosine to a tenth.
+        iterations: Gradient steps, at least 1.
         gates: Train the gates, too (E2E-DSAS): sigmoid (`"logistic"`) or ReLU (`"relu"`) ones, from what was learned
             offline. Else the maps are trained as if every gate were open, and the gates learned offline come on top.
         gamma: γ ≥ 0, weight of the change on control prompts, for `gates`.

@@ -148,3 +148,20 @@ class TestThePackagesOwnCommands:
     @pytest.mark.parametrize("command", list(cli.COMMANDS))
     def test_every_command_has_a_summary(self, command):
         assert cli._summary(cli.COMMANDS[command])
+
+
+def test_settings_of_a_class_are_options_with_help_and_refusals_in_one_paragraph(capsys, tmp_path):
+    asked = ["fit", "--prompts", "orchard/banana", "--out", str(tmp_path / "out")]
+    assert cli.main(["fit", "--training.help"]) == 0
+    assert "--training.iterations" in capsys.readouterr().out
+    for option, value, told in (
+        ("--training.iterations", "0", "iterations=0 at least 1"),
+        ("--training.optimizer", "sdg", "--training.optimizer is 'sdg'"),
+        ("--training.learning_rate", "x", "--training.learning_rate is 'x'"),
+        ("--training.nosuch", "1", "--training.nosuch is '1'"),
+    ):
+        assert cli.main([*asked, option, value]) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()

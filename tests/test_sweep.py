@@ -273,12 +273,12 @@ def drawn_until_the_end(gated: dict[float, Point], ungated: dict[float, Point]) 
 @pytest.mark.parametrize(
     ("gated", "ungated", "grid"),
     [
-        ({0: reached(0.99)}, {0: reached(1.0)}, [0.5, 1, 2, 4]),
-        ({0: reached(0.9), 8: reached(0.99)}, {0: reached(1.0)}, [0.5, 1, 2, 4, 8]),
-        ({0: reached(1.0)}, {0: reached(0.9), 16: reached(0.9, 0.49)}, [0.5, 1, 2, 4, 8, 16]),
-        ({0: reached(1.0), 2: reached(0.9)}, {0: reached(1.0)}, [0.5, 1, 2, 4]),  # once is enough
-        ({0: reached(1.0)}, {0: reached(0.98, 0.5)}, [0.5, 1, 2, 4, 8, 16, 32]),
-        ({0: reached(1.0)}, {0: reached(0.5, math.nan)}, [0.5, 1, 2, 4, 8, 16, 32]),
+        ({0: reached(0.99)}, {0: reached(1.0)}, [0.5, 1, 2, 3, 4]),
+        ({0: reached(0.9), 8: reached(0.99)}, {0: reached(1.0)}, [0.5, 1, 2, 3, 4, 8]),
+        ({0: reached(1.0)}, {0: reached(0.9), 16: reached(0.9, 0.49)}, [0.5, 1, 2, 3, 4, 8, 16]),
+        ({0: reached(1.0), 2: reached(0.9)}, {0: reached(1.0)}, [0.5, 1, 2, 3, 4]),  # once is enough
+        ({0: reached(1.0)}, {0: reached(0.98, 0.5)}, [0.5, 1, 2, 3, 4, 8, 16, 32]),
+        ({0: reached(1.0)}, {0: reached(0.5, math.nan)}, [0.5, 1, 2, 3, 4, 8, 16, 32]),
     ],
 )
 def test_grid_is_doubled_until_each_arm_is_at_its_end_or_the_cap(gated, ungated, grid):
