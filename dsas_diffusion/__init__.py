@@ -9,21 +9,34 @@ if TYPE_CHECKING:
     from .fitting import fit
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
+    from .training_loop import DivergedError, Training
 
 __version__ = "0.1.0.dev0"
 
 # Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
 # No module may be called like a public name: importing a submodule `fit` would put the module in the function's place.
 _HOMES = {
+    "DivergedError": "training_loop",
     "InputError": "errors",
     "PromptSet": "prompts",
     "Steerer": "hooks.steerer",
+    "Training": "training_loop",
     "calibrate": "calibration",
     "fit": "fitting",
     "load_prompts": "prompts",
 }
 
-__all__ = ["InputError", "PromptSet", "Steerer", "__version__", "calibrate", "fit", "load_prompts"]
+__all__ = [
+    "DivergedError",
+    "InputError",
+    "PromptSet",
+    "Steerer",
+    "Training",
+    "__version__",
+    "calibrate",
+    "fit",
+    "load_prompts",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from .errors import InputError
 from .evaluation.gate_pictures import overlay
 from .evaluation.report import contact_sheet, format_table
 from .files import atomic_folder
-from .fitting import Estimation
+from .fit_settings import Estimation
 from .fitting import fit as learn
 from .hooks.guidance import denoiser_of
 from .hooks.sites import find_sites
@@ -21,7 +21,7 @@ from .judges import concept_judge
 from .learning import MapFrom, Weighting
 from .models import Precision, device_of, load_pipeline
 from .prompts import Prompt, load_prompts, read_prompts
-from .training import Training
+from .training_loop import Training
 
 _DRAWN = ("steered", "unsteered", "prompts.jsonl", "grid.png", "gates.png")
 

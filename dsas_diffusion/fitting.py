@@ -4,12 +4,10 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from .core.registry import settings_of
 from .errors import InputError
+from .fit_settings import Estimation, check_settings, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
 from .hooks.attachment import checked_strength
 from .hooks.fingerprint import fingerprint
@@ -22,13 +20,12 @@ from .learning import Learning, MapFrom, Weighting, core_at, most_trusted, openn
 from .methods.base import METHODS, SteeringMethod
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, in_order, record
-from .training import Training, check_trainable, train
+from .training import train
+from .training_loop import Training
 from .validation import place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-
-Estimation = Literal["at_once", "causal"]
 
 
 def fit(
@@ -115,23 +112,22 @@ def fit(
     began = time.monotonic()
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
     goal = load_prompts(towards) if isinstance(towards, str) else towards
-    make_method, make_gate = _maker(METHODS, method), _maker(GATES, gate)
+    make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
     denoiser = denoiser_of(pipe)
     chosen = find_sites(denoiser, sites)
-    _check_choice("estimation", estimation, Estimation)
-    _check_settings(concept, goal or concept, make_method(), weighting, map_from, tau, top_k, positions)
+    check_settings(concept, goal or concept, make_method(), weighting, map_from, estimation, tau, top_k, positions)
     checked_strength(strength)
     unfitted = make_gate()
-    training = _planned(training, denoiser, chosen, make_method(), unfitted, estimation)
+    training = planned_training(training, denoiser, chosen, make_method(), unfitted, estimation)
     places = unfitted.sees_places or map_from in ("inside", "core")
     if places and regions == "twins":
-        _check_twins(concept)
+        check_twins(concept)
     if is_compiled(pipe):
         raise InputError(
             "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
             "`torch.compile`."
         )
-    candidates = _readable(denoiser, read, unfitted)
+    candidates = readable(denoiser, read, unfitted)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
     recorded, places_found = record(pipe, concept, every, recording, regions if places else None, goal)
@@ -206,66 +202,12 @@ def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
 
 
-def _readable(denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate) -> dict[str, list[Site]]:
-    """The sites among which each factor's reading site is chosen; factors that read their own site are left out."""
-    wanted = dict(read) if isinstance(read, Mapping) else {} if read is None else dict.fromkeys(gate.factors, read)
-    unknown = sorted(wanted.keys() - set(gate.factors))
-    if unknown:
-        raise InputError(
-            f"read names the factor {unknown[0]!r}, but the gate {gate.name!r} has {', '.join(gate.factors)}."
-        )
-    found = {}
-    for factor, pattern in wanted.items():
-        if pattern != "auto":
-            found[factor] = [_one_site(denoiser, pattern)]
-        elif factor == "where":
-            found[factor] = find_sites(denoiser, "blocks")
-    return found
-
-
 def _best_view(candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
     """The candidate that tells the concept's places best from others, on prompts that were not seen."""
     if len(candidates) == 1:
         return candidates[0]
     source, control = recorded["source"], recorded["control"]
     return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path]))
-
-
-def _planned(
-    training: Training | None,
-    denoiser: Any,
-    sites: Sequence[Site],
-    method: SteeringMethod,
-    gate: Gate,
-    estimation: Estimation,
-) -> Training | None:
-    """The training, if there is to be one; refused before anything is drawn where it can't be."""
-    if training is None and not method.needs_gradients:
-        return None
-    training = training or Training()
-    check_trainable([SteeredSite(site, gate, method, 1.0, {}) for site in sites[:1]], training)
-    if estimation != "at_once":
-        raise InputError(
-            f"The method {method.name!r} is trained at all sites together, so that later ones see the earlier ones "
-            "anyway. Leave estimation='at_once'."
-        )
-    if any(p.dtype not in (torch.float32, torch.float16, torch.bfloat16) for p in denoiser.parameters()):
-        raise InputError(
-            f"The method {method.name!r} needs gradients, which do not flow through a quantised "
-            f"{type(denoiser).__name__}. Load it unquantised, in float32 or bfloat16; or take a method that is fitted "
-            "without gradients, such as linear_act."
-        )
-    return training
-
-
-def _check_twins(concept: PromptSet) -> None:
-    if not concept.twins:
-        raise InputError(
-            f"Where the concept is can't be read off the prompt set {concept.name!r}, since its target prompts are not "
-            "said to be the twins of its source prompts. Write the i-th target as the i-th source without the concept, "
-            'in a folder whose concept.json says "twins": true; or pass a function as regions=; or choose '
-            'gate="calibrated", which sees no places.'
-        )
 
 
 def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:
@@ -289,57 +231,3 @@ def _settled(map_from: MapFrom, recorded: dict[str, dict[str, Samples]], regions
     if map_from != "auto":
         return map_from
     return "pooled" if not known else "core" if regions == "twins" else "inside"
-
-
-def _one_site(denoiser: Any, pattern: str) -> Site:
-    found = find_sites(denoiser, pattern)
-    if len(found) > 1:
-        raise InputError(
-            f"read={pattern!r} matches {len(found)} sites, but a factor is read at one. Choose one of: "
-            f"{', '.join(site.path for site in found[:8])}{' …' if len(found) > 8 else ''}."
-        )
-    return found[0]
-
-
-def _maker(registry: Any, chosen: Any) -> Any:
-    if isinstance(chosen, str):
-        return registry[chosen]
-    return lambda: type(chosen)(**settings_of(chosen))
-
-
-def _check_choice(name: str, value: str, kind: Any) -> None:
-    if value not in get_args(kind):
-        raise InputError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}.")
-
-
-def _check_settings(
-    concept: PromptSet,
-    goal: PromptSet,
-    method: SteeringMethod,
-    weighting: str,
-    map_from: str,
-    tau: float,
-    top_k: int | None,
-    positions: int,
-) -> None:
-    _check_choice("weighting", weighting, Weighting)
-    _check_choice("map_from", map_from, MapFrom)
-    if not 0.5 <= tau <= 1:
-        raise InputError(f"tau must be between 0.5 (chance) and 1, but is {tau}. The paper uses 0.75.")
-    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-        raise InputError(
-            f"top_k must be a whole number of sites from 1 on, or None for every site that can be trusted, but is "
-            f"{top_k!r}. Start with half of the sites that `dsas inspect` lists."
-        )
-    if method.needs_target and not goal.target:
-        raise InputError(
-            f"The method {method.name!r} moves source activations towards target ones, but the prompt set "
-            f"{goal.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
-        )
-    if positions < 1:
-        raise InputError(f"positions must be at least 1, but is {positions}. The default is 16.")
-    if min(len(concept.source), len(concept.control)) < 2:
-        raise InputError(
-            f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
-            "prompts; a gate needs at least 2 of each, and works well from 32."
-        )

@@ -14,7 +14,8 @@ from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.recording import Recording
-from dsas_diffusion.training import DivergedError, Training, train
+from dsas_diffusion.training import train
+from dsas_diffusion.training_loop import DivergedError, Training
 from dsas_diffusion.training_state import STATE, load_state
 
 RECORDING = Recording(0, 3, GENERATION, None, 4, progress=False)
