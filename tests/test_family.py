@@ -45,8 +45,9 @@ def test_zero_strength_and_detaching_are_bit_exact_and_leave_no_hook(pipe, steer
         assert torch.equal(draw(pipe, PROMPTS), plain)
     with steerer.attached(pipe, strength=1):
         draw(pipe, PROMPTS)
-    with pytest.raises(ZeroDivisionError), steerer.attached(pipe, strength=1):
-        raise ZeroDivisionError
+    for failure in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises(failure), steerer.attached(pipe, strength=1):
+            raise failure
     assert hooks_left(pipe) == 0
     assert torch.equal(draw(pipe, PROMPTS), plain)
 
@@ -72,6 +73,19 @@ def test_every_support_is_saved_and_loaded(pipe, tmp_path, support):
         x = torch.randn(2, 5, steered.site.channels, generator=torch.Generator().manual_seed(1)) * 100
         assert torch.equal(again.sites[path].method(x), steered.method(x))
         assert not torch.equal(steered.method(x / 100), x / 100)
+
+
+def test_a_second_fit_is_the_same_and_leaves_no_hook(pipe, steerer):
+    parts = (steerer.manifest[part] for part in ("method", "gate"))
+    method, gate = (
+        kinds[part["name"]](**part["settings"]) for kinds, part in zip((METHODS, GATES), parts, strict=True)
+    )
+    again = fit(pipe, tiny_concept(), method=method, gate=gate, tau=0.5, generation=GENERATION, progress=False)
+    for path, steered in steerer.sites.items():
+        for one, two in ((steered.method, again.sites[path].method), (steered.gate, again.sites[path].gate)):
+            assert one.state_dict().keys() == two.state_dict().keys()
+            assert all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
+    assert hooks_left(pipe) == 0
 
 
 def test_a_batch_is_its_pictures(pipe, steerer):

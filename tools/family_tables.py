@@ -25,11 +25,12 @@ def page() -> str:
         "",
         "## How to steer: `method=`",
         "",
-        "| name | the map T | λ = 1 | cost | needs targets | take it |",
+        "| name | the map T | λ = 1 | cost | needs | take it |",
         "|---|---|---|---|---|---|",
     ]
     for name, method in METHODS.items():
-        needs = "yes" if method.needs_target else "no"
+        needs = "source and target" if method.needs_target else "source"
+        needs += ", gradients through the denoiser" if method.needs_gradients else ""
         lines.append(
             f"| `{name}` | {_formula(method)} | {method.unit_strength} | {method.cost} | {needs} | {method.suits} |"
         )
