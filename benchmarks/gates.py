@@ -52,9 +52,8 @@ def main() -> None:
                 found.append(cross_validated(gate, *both))
             seconds = time.perf_counter() - began
             means = [statistics.mean(getattr(verdict, figure) for verdict in found) for figure in ("accuracy", "auroc")]
-            lines.append(
-                f"| {concept} | `{name}` | {settings.get('components', '–')} | {means[0]:.3f} | {means[1]:.3f} | {seconds:.1f} |"
-            )
+            cells = [concept, f"`{name}`", settings.get("components", "–"), *(f"{mean:.3f}" for mean in means)]
+            lines.append(f"| {' | '.join(map(str, cells))} | {seconds:.1f} |")
             print(lines[-1], flush=True)
     ratio = _cost_ratio(*(GATES[name]() for name in ("mlp", "logistic")))
     page = [
@@ -69,8 +68,8 @@ def main() -> None:
         *lines,
         "",
         f"Scoring 16 × 256 positions of 128 channels takes the MLP gate {ratio:.1f} times as long as the straight one "
-        f"(median of {_PAIRS} interleaved pairs). CAST decides in the first step, by one principal component of all that "
-        "differs between source and control prompts.",
+        f"(median of {_PAIRS} interleaved pairs). CAST decides in the first step, by one principal component of all "
+        "that differs between source and control prompts.",
         "",
     ]
     atomic_write(options.out, "\n".join(page))
