@@ -271,5 +271,19 @@ def _described(steerer: Steerer) -> str:
         for factor, path in row["reads"].items()
         if any(other["reads"].get(factor) == path != other["path"] for other in steerer.diagnose().sites)
     }
+    trained = [_trained(steerer)] if about["fit"].get("training") else []
     failures = [f"{name}: {meaning}" for name, meaning in steerer.diagnose().failures.items()]
-    return "\n\n".join([head, format_table(rows, {**columns, "h on control": ".3f"}), *sorted(elsewhere), *failures])
+    return "\n\n".join(
+        [head, format_table(rows, {**columns, "h on control": ".3f"}), *trained, *sorted(elsewhere), *failures]
+    )
+
+
+def _trained(steerer: Steerer) -> str:
+    told = steerer.manifest["fit"]["training"]
+    first, last = told["losses"][0], told["losses"][-1]
+    terms = ", ".join(f"{name} {first[name]:.3g} to {last[name]:.3g}" for name in first)
+    channels = sum(steered.site.channels for steered in steerer.sites.values())
+    return (
+        f"Trained end to end: {told['iterations']} iterations in {told['seconds']:.0f} s, {terms}; the maps change "
+        f"{sum(told['touched'].values())} of {channels} channels."
+    )

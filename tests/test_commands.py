@@ -159,3 +159,14 @@ def test_a_calibration_that_cannot_be_is_explained(steerer, place, tmp_path, opt
     captured = capsys.readouterr()
     assert message in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_training_by_command_says_what_it_changed(place, tmp_path, capsys):
+    line = ["fit", "--model", str(place / "model"), "--prompts", str(place / "set"), "--out", str(tmp_path / "off")]
+    assert main([*line, *STEPS, "--tau", "0.5", "--method", "lineas", "--training.iterations", "3"]) == 0
+    loaded = Steerer.from_pretrained(tmp_path / "off")
+    assert len(loaded.manifest["fit"]["training"]["losses"]) == 3
+    channels = sum(s.site.channels for s in loaded.sites.values())
+    said = capsys.readouterr().out
+    assert "Trained end to end: 3 iterations" in said
+    assert f"the maps change {channels} of {channels} channels" in said

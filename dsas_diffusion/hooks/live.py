@@ -23,12 +23,14 @@ class Call:
     Args:
         step: The denoising step, from 0.
         latent: Height and width of the latents.
+        device: Where they are.
         args: Positional arguments.
         kwargs: Keyword arguments.
     """
 
     step: int
     latent: tuple[int, int]
+    device: torch.device
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
@@ -58,7 +60,7 @@ class CallCatcher:
         sample: Tensor = args[0] if args else kwargs["sample"]
         rows = self.rows(len(sample))
         kept = _reduced(args, rows, len(sample)), _reduced(kwargs, rows, len(sample))
-        self.calls.append(Call(len(self.calls), (sample.shape[-2], sample.shape[-1]), *kept))
+        self.calls.append(Call(len(self.calls), (sample.shape[-2], sample.shape[-1]), sample.device, *kept))
 
 
 def _reduced(value: Any, rows: slice, total: int) -> Any:
@@ -77,7 +79,8 @@ class LiveSites:
 
     Args:
         denoiser: The denoiser.
-        sites: What to steer; maps and gates are those handed in, not copies.
+        sites: What to steer; maps and gates are those handed in, not copies. They move to the denoiser's device, and
+            back to the processor in the end.
         gated: Steer by each site's gate and weight; else everywhere.
         checkpointing: Compute activations again on the way back instead of keeping them.
     """
@@ -90,6 +93,7 @@ class LiveSites:
         self._seen: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
         self._frozen: list[nn.Parameter] = []
+        self._device = torch.device("cpu")
 
     def __enter__(self) -> Self:
         self._frozen = [p for p in self.denoiser.parameters() if p.requires_grad]
@@ -116,6 +120,13 @@ class LiveSites:
             self.denoiser.disable_gradient_checkpointing()
         for parameter in self._frozen:
             parameter.requires_grad_(True)
+        self._move(torch.device("cpu"))
+
+    def _move(self, device: torch.device) -> None:
+        for steered in self.sites:
+            steered.gate.to(device)
+            steered.method.to(device)
+        self._device = device
 
     def run(self, call: Call, steering: bool) -> dict[str, Float[Tensor, "rows positions channels"]]:
         """Run a call again.
@@ -127,6 +138,8 @@ class LiveSites:
         Returns:
             Activations by site, after steering.
         """
+        if self._device != call.device:
+            self._move(call.device)
         self._steering, self._reading = steering, True
         self._seen = {}
         try:
