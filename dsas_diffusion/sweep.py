@@ -195,8 +195,9 @@ def write_report(folder: Path, settings: Mapping[str, Any], copy: str | None) ->
     started = [name for name in names if any(points[name].values())]
     words = "".join(f" --{key} {settings[key]}" for key in ("suite", "concept", "gate", "seeds"))
     only = "" if len(names) == len(METHODS) else f" --methods '{json.dumps(names)}'"
+    threads = f"OMP_NUM_THREADS={settings['threads']} " if settings["threads"] else ""
     report = {
-        "command": f"dsas sweep{words}{only}",
+        "command": f"{threads}dsas sweep{words}{only}",
         "date": f"{date.today():%Y-%m-%d}",
         "cores": os.cpu_count(),
         "settings": settings,

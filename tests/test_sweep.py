@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diffusers import StableDiffusionPipeline
 
 from dsas_diffusion import Steerer, load_prompts, orchard
@@ -187,9 +188,8 @@ def test_report_says_how_it_was_made_and_holds_each_figure(whole):
     page = (out / "report.md").read_text(encoding="utf-8")
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     first = page.splitlines()[2]
-    assert first.startswith(
-        "`dsas sweep --suite small --concept banana --gate patch --seeds 1 --methods '[\"caa\"]'`, 20"
-    )
+    line = "dsas sweep --suite small --concept banana --gate patch --seeds 1 --methods '[\"caa\"]'"
+    assert first.startswith(f"`OMP_NUM_THREADS={torch.get_num_threads()} {line}`, 20")
     assert re.search(r"\d{4}-\d\d-\d\d, \d+ cores\.$", first)
     assert str(out.parent) not in page + json.dumps(report)
     found = report["methods"]["caa"]
