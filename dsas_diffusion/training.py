@@ -112,8 +112,8 @@ def check_trainable(sites: Sequence[SteeredSite], training: Training) -> None:
         if training.gates and not (isinstance(s.gate, TrainableGate) and s.gate.trains and not s.reads):
             raise InputError(
                 f"The gate {s.gate.name!r} can't be trained with the maps: gradients don't reach all that it has "
-                "learned, or it reads another site. Take gate='logistic' (sigmoid) or gate='relu'; or leave gates=False, "
-                "and the gate is learned offline."
+                "learned, or it reads another site. Take gate='logistic' (sigmoid) or gate='relu'; or leave gates at "
+                "False, and the gate is learned offline."
             )
 
 
