@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.decomposition import PCA
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 from .base import Gate, Samples
@@ -62,13 +61,14 @@ class CastGate(Gate):
         self.register_buffer("condition", torch.tensor(condition, dtype=torch.float32))
         similarity = self.similarity(both).double().numpy()
         y = np.repeat([1, 0], [len(shown), len(other)])
-        best = (-1.0, np.inf, 1.0)
-        for threshold in np.linspace(similarity.min(), similarity.max(), self.grid):
-            for side in (1.0, -1.0):
-                score = float(f1_score(y, side * (similarity - threshold) > 0, zero_division=0))
-                best = max(best, (score, float(threshold), side), key=lambda found: found[0])
-        self.register_buffer("threshold", torch.tensor(best[1], dtype=torch.float32))
-        self.register_buffer("side", torch.tensor(best[2]))
+        thresholds = np.linspace(similarity.min(), similarity.max(), self.grid)
+        sides = np.array([1.0, -1.0])
+        met = sides[:, None] * (similarity - thresholds[:, None, None]) > 0  # (grid, sides, samples)
+        hits = (met & (y == 1)).sum(axis=-1)
+        f1 = 2 * hits / (met.sum(axis=-1) + y.sum())
+        best, side = np.unravel_index(f1.argmax(), f1.shape)  # the first of equals
+        self.register_buffer("threshold", torch.tensor(thresholds[best], dtype=torch.float32))
+        self.register_buffer("side", torch.tensor(sides[side], dtype=torch.float32))
         return self
 
     def similarity(self, pooled: Float[Tensor, "batch channels"]) -> Float[Tensor, "batch"]:
