@@ -2,10 +2,8 @@
 
 from typing import ClassVar, Self
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from .base import SteeringMethod, finite
@@ -50,9 +48,10 @@ class AurA(SteeringMethod):
             InputError: If an activation is not finite.
         """
         shown, other = finite("source", source), finite("target", target)
-        ranks = rankdata(np.concatenate([shown.cpu().numpy(), other.cpu().numpy()]), axis=0)[: len(shown)]
-        auroc = (ranks.sum(0) - len(shown) * (len(shown) + 1) / 2) / (len(shown) * len(other))
-        self.register_buffer("damping", torch.from_numpy(1 - 2 * np.maximum(auroc - 0.5, 0)).float())
+        ordered, values = other.T.contiguous().sort(dim=1).values, shown.T.contiguous()
+        below = torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)  # ties count half
+        auroc = below.double().mean(dim=1) / (2 * len(other))
+        self.register_buffer("damping", (1 - 2 * (auroc - 0.5).clamp(min=0)).float())
         return self
 
     def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
