@@ -70,7 +70,7 @@ def _run(command: str, options: list[str]) -> int:
     function = getattr(import_module(f".{module}", __package__), name)
     parser = _parser(command, function)
     try:
-        values = parser.parse_args([_with_underscores(option) for option in options])
+        values = parser.parse_args(_switches([_with_underscores(option) for option in options]))
     except SystemExit as leaving:  # after --help, or after a message on stderr
         return int(leaving.code or 0)
     try:
@@ -141,6 +141,18 @@ def _with_underscores(option: str) -> str:
         return option
     name, equals, value = option.partition("=")
     return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def _switches(options: list[str]) -> list[str]:
+    """Give switches inside a class of settings the value that jsonargparse wants: `--training.gates`."""
+    followed = [*options, "--"][1:]
+    found = []
+    for option, after in zip(options, followed, strict=True):
+        alone = option.startswith("--") and "." in option and "=" not in option and after.startswith("--")
+        if alone and not option.endswith(".help"):
+            option = f"--{option[5:]}=false" if option.startswith("--no_") else f"{option}=true"
+        found.append(option)
+    return found
 
 
 def _explain(group: str, rest: list[str]) -> int:

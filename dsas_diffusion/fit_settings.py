@@ -15,6 +15,7 @@ from .methods.base import SteeringMethod
 from .prompts import PromptSet
 from .training import check_trainable
 from .training_loop import Training
+from .training_state import check_free
 
 Estimation = Literal["at_once", "causal"]
 
@@ -121,6 +122,8 @@ def planned_training(
             f"{type(denoiser).__name__}. Load it unquantised, in float32 or bfloat16; or take a method that is fitted "
             "without gradients, such as linear_act."
         )
+    if training.checkpoints is not None:
+        check_free(training.checkpoints, training.resume)
     return training
 
 

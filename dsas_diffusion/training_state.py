@@ -47,6 +47,20 @@ def save_state(
     atomic_write(Path(folder) / STATE, save({key: t.cpu().contiguous() for key, t in tensors.items()}, described))
 
 
+def check_free(folder: str, resume: bool) -> None:
+    """Refuse a folder with a state that would be lost.
+
+    Args:
+        folder: Where the training's state would be written.
+        resume: Whether to go on from one that is there.
+
+    Raises:
+        InputError: If there is one and `resume` is not set.
+    """
+    if not resume and (Path(folder) / STATE).exists():
+        raise InputError(f"{folder} holds a training already. Go on with it by resume=True, or name another folder.")
+
+
 def load_state(folder: str, about: Mapping[str, Any], resume: bool) -> TrainingState | None:
     """Read the state that a training left.
 
@@ -62,10 +76,9 @@ def load_state(folder: str, about: Mapping[str, Any], resume: bool) -> TrainingS
         InputError: If there is one and `resume` is not set, it can't be read, or it is another training's.
     """
     path = Path(folder) / STATE
+    check_free(folder, resume)
     if not path.exists():
         return None
-    if not resume:
-        raise InputError(f"{folder} holds a training already. Go on with it by resume=True, or name another folder.")
     try:
         with safe_open(path, framework="pt") as file:
             described = file.metadata()

@@ -165,3 +165,12 @@ def test_settings_of_a_class_are_options_with_help_and_refusals_in_one_paragraph
         assert told in said
         assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_switches_of_a_class_need_no_value(capsys, tmp_path):
+    asked = ["fit", "--prompts", "orchard/banana", "--out", str(tmp_path / "out"), "--method", "lineas"]
+    for switch in ("--training.gates", "--training.gates=true", "--training.gates true"):
+        assert cli.main([*asked, *switch.split(" ")]) == 2
+        assert "'patch' can't be trained with the maps" in capsys.readouterr().err
+    assert cli.main([*asked, "--no-training.gates", "--estimation", "causal"]) == 2
+    assert "trained at all sites together" in capsys.readouterr().err

@@ -221,12 +221,14 @@ def test_gates_are_trained_with_the_maps(pipe, gate):
     assert change[50.0] < 0.5 * change[0.0]
 
 
-def test_what_cannot_be_trained_is_refused_before_anything_is_drawn(pipe):
+def test_what_cannot_be_trained_is_refused_before_anything_is_drawn(pipe, tmp_path):
+    (tmp_path / STATE).write_bytes(b"an earlier one")
     asked = {"tau": 0.5, "generation": GENERATION, "progress": False}
     for settings, message in (
         ({"method": "caa", "training": Training()}, "'caa' can't be trained"),
         ({"method": "lineas", "training": Training(gates=True), "gate": "patch"}, "'patch' can't be trained"),
         ({"method": "lineas", "estimation": "causal"}, "at all sites together"),
+        ({"method": "lineas", "training": Training(checkpoints=str(tmp_path))}, "holds a training already"),
     ):
         drawn = []
         handle = pipe.unet.register_forward_pre_hook(lambda *_, drawn=drawn: drawn.append(1))
