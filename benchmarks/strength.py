@@ -13,8 +13,10 @@ from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, fi
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
+from dsas_diffusion.fit_settings import Estimation
 from dsas_diffusion.gates.patch import PatchGate
 from dsas_diffusion.learning import MapFrom
+from dsas_diffusion.methods.base import METHODS
 
 COLUMNS = {
     "concept": "",
@@ -39,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="+", default=["banana"])
     parser.add_argument("--towards", help="another prompt set for the map, such as orchard/blur")
+    parser.add_argument("--method", choices=list(METHODS), default="caa")
+    parser.add_argument("--estimation", choices=get_args(Estimation), default="at_once")
     parser.add_argument("--gates", nargs="+", default=["patch", "image_mean", "always"])
     parser.add_argument("--sites", nargs="+", default=["auto"])
     parser.add_argument("--map-from", choices=get_args(MapFrom), default="auto")
@@ -62,6 +66,8 @@ def main() -> None:
                 steerer = fit(
                     pipe,
                     prompts,
+                    method=options.method,
+                    estimation=options.estimation,
                     gate=PatchGate(core=options.core) if gate == "patch" else gate,
                     sites=sites,
                     read=None if read == "own" else read,
