@@ -42,11 +42,11 @@ def train(
     loss = Σ over sites and channels of  W_p^p(pooled steered source, pooled target) / σ^p
            + γ · (t' − t)² / s²  on control positions, where gates are trained
 
-    σ is a site's spread of what is pooled, s that of single positions; losses are told as means over channels and
-    sites. Source and target prompts are drawn once, unsteered. Every iteration then takes the denoiser's call on the
-    source prompts in one denoising step and runs it again, steered with λ = 1 and with gradients: later sites see what
-    earlier ones have changed, while the latents stay those of the unsteered pictures (ours; the published models draw
-    in one step).
+    σ is a site's spread of what is pooled, s that of single positions. Sums, as in the paper, so that one learning rate
+    serves any number of channels; they are told as means over channels and sites. Source and target prompts are drawn
+    once, unsteered. Every iteration then takes the denoiser's call on the source prompts in one denoising step and runs
+    it again, steered with λ = 1 and with gradients: later sites see what earlier ones have changed, while the latents
+    stay those of the unsteered pictures (ours; the published models draw in one step).
 
     Args:
         pipe: The pipeline, uncompiled; it comes out as it went in.

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
+from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Steerer
 from dsas_diffusion.core.features import from_positions, to_positions
@@ -33,11 +33,6 @@ def steerer(pipe, request):
     return fit(
         pipe, tiny_concept(), method=method, gate=gate, sites="auto", tau=0.5, generation=GENERATION, progress=False
     )
-
-
-def hooks_left(pipe) -> int:
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
-    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))
 
 
 def test_zero_strength_and_detaching_are_bit_exact_and_leave_no_hook(pipe, steerer, plain):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
+from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
@@ -37,11 +37,6 @@ def trained(pipe, sites, **settings) -> dict:
     return train(
         pipe, sites, tiny_concept(), tiny_concept(), RECORDING, Training(**{"iterations": 12, "batch": 3} | settings)
     )
-
-
-def hooks_left(pipe) -> int:
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
-    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))
 
 
 def scales(sites) -> torch.Tensor:

@@ -76,3 +76,9 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **set
     """Pictures as one tensor, each from its own seed."""
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
     return pipe(prompts, generator=generators, output_type="pt", **{**GENERATION, **settings}).images
+
+
+def hooks_left(pipe: StableDiffusionPipeline) -> int:
+    """How many hooks of either kind the U-Net carries."""
+    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
+    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))

@@ -1,4 +1,4 @@
-"""The sparse group lasso and its proximal operator."""
+"""The proximal operator of the sparse group lasso."""
 
 from typing import Final
 
@@ -8,20 +8,6 @@ from torch import Tensor
 
 #: Halvings of the interval in which a group's norm lies: to the last digit of a float64.
 _HALVINGS: Final = 60
-
-
-def sparse_group_penalty(values: Float[Tensor, "channels"], l1: float, group: float) -> Float[Tensor, ""]:
-    """Give l₁ · ‖x‖₁ + g · √d · ‖x‖₂.
-
-    Args:
-        values: x, one group of d values.
-        l1: l₁, 0 or more: sets single values to 0.
-        group: g, 0 or more: sets the whole group to 0. With √d groups of any size are treated alike.
-
-    References:
-        Simon et al., A Sparse-Group Lasso, Journal of Computational and Graphical Statistics 22 (2013), equation 3.
-    """
-    return l1 * values.abs().sum() + group * len(values) ** 0.5 * values.norm()
 
 
 def sparse_group_prox(
@@ -38,7 +24,7 @@ def sparse_group_prox(
         values: x, one group of d values.
         metric: h > 0.
         l1: l₁ ≥ 0.
-        group: g ≥ 0.
+        group: g ≥ 0; with √d groups of any size are treated alike.
 
     References:
         Rodriguez et al., LinEAS, arXiv 2503.10679, algorithm 1; for the metric Yun et al., Adaptive Proximal Gradient

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import Lasso, LinearRegression
 
 from dsas_diffusion.core.descent import Descent, ProximalDescent
-from dsas_diffusion.core.proximal import sparse_group_penalty, sparse_group_prox
+from dsas_diffusion.core.proximal import sparse_group_prox
 from dsas_diffusion.errors import InputError
 
 
@@ -34,11 +34,6 @@ def test_prox_of_a_gradient_step_is_the_closed_form():
     z = torch.tensor([2.95, -0.15, 0.95, 0.45])  # soft-thresholded by 0.1 · 0.5
     expected = (1 - rate * 4 * 2 / z.norm()) * z
     assert torch.allclose(sparse_group_prox(x, torch.full((4,), 1 / rate), 0.5, 4.0), expected, atol=1e-6)
-
-
-def test_penalty_is_the_sum_of_both_norms():
-    x = torch.tensor([3.0, -4.0, 0.0, 0.0])
-    assert sparse_group_penalty(x, 2.0, 0.5).item() == pytest.approx(2 * 7 + 0.5 * 2 * 5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
-from tiny import draw, tiny_concept, tiny_pipeline
+from tiny import draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
@@ -29,11 +29,6 @@ def steerer(pipe):
 @pytest.fixture(scope="module")
 def plain(pipe):
     return draw(pipe, PROMPTS)
-
-
-def hooks_left(pipe) -> int:
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
-    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))
 
 
 def test_strength_zero_is_bit_exact(pipe, steerer, plain):

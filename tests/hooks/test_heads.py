@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from sklearn.linear_model import LogisticRegression
-from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
+from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 from torch import nn
 
 from dsas_diffusion import Steerer
@@ -32,11 +32,6 @@ def plain(pipe):
 @pytest.fixture(scope="module")
 def steerer(pipe):
     return fit(pipe, tiny_concept(), sites="attention-heads", gate="logistic", **SETTINGS)
-
-
-def hooks_left(pipe) -> int:
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
-    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))
 
 
 def projection(pipe, path: str = MIDDLE) -> nn.Module:
