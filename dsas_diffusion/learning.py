@@ -43,10 +43,12 @@ class Learning:
         self.concept, self.make_method, self.make_gate, self.reads = concept, make_method, make_gate, reads
         self.map_from, self.weighting, self.tau = map_from, weighting, tau
         self._gates: dict[tuple[Site, ...], tuple[Gate, dict[str, float], list[int]]] = {}
+        self._siblings: dict[Site, Gate] = {}  # one of the gates whose last factor is read there
 
     def forget(self) -> None:
         """Learn gates anew from here on: something else was recorded."""
         self._gates.clear()
+        self._siblings.clear()
 
     def at(self, site: Site, recorded: dict[str, dict[str, Samples]]) -> tuple[SteeredSite, list[int]]:
         """Learn one site; name the control prompts that its gate mistakes."""
@@ -57,7 +59,8 @@ class Learning:
         factors = self.make_gate().factors
         seen = tuple(self.reads.get(factor, site) for factor in factors)
         if seen not in self._gates:  # sites that read the same share a gate
-            self._gates[seen] = _learned(self.make_gate(), seen, recorded)
+            self._gates[seen] = _learned(self.make_gate(), seen, recorded, self._siblings.get(seen[-1]))
+            self._siblings[seen[-1]] = self._gates[seen][0]
         gate, measured, mistaken = self._gates[seen]
         weight = _weight(measured["accuracy"], self.weighting, self.tau) if gate.weighted else 1.0
         if weight and "target" in recorded:
@@ -120,7 +123,7 @@ def core_at(path: str, recorded: dict[str, dict[str, Samples]]) -> tuple[Float[T
 
 
 def _learned(
-    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]]
+    gate: Gate, seen: Sequence[Site], recorded: dict[str, dict[str, Samples]], sibling: Gate | None
 ) -> tuple[Gate, dict[str, float], list[int]]:
     """Fit a gate whose factors are read at the given sites, and measure it; name the control prompts it mistakes."""
     gate.reset(*(site.channels for site in seen))
@@ -128,7 +131,10 @@ def _learned(
     if gate.unit == "prompt":  # it decides in a run's first step, so that is what it learns and is measured on
         source, control = first_samples(source), first_samples(control)
     verdict = cross_validated(gate, source, control)
-    gate.fit(source, control)
+    if sibling is None:
+        gate.fit(source, control)
+    else:
+        gate.fit_beside(sibling, source, control)
     measured = {"accuracy": verdict.accuracy, "auroc": verdict.auroc, **openness(gate, source, control)}
     return gate, measured, verdict.mistaken
 

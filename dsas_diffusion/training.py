@@ -39,11 +39,12 @@ def train(
 ) -> dict[str, Any]:
     """Train the maps of all sites together, in place.
 
-    loss = Σ over sites and channels of  W_p^p(pooled steered source, pooled target) / σ^p
+    loss = n · mean over sites and their channels of  W_p^p(pooled steered source, pooled target) / σ^p
            + γ · (t' − t)² / s²  on control positions, where gates are trained
 
-    σ is a site's spread of what is pooled, s that of single positions. Sums, as in the paper, so that one learning rate
-    serves any number of channels; they are told as means over channels and sites. Source and target prompts are drawn
+    σ is a site's spread of what is pooled, s that of single positions: with means and spreads every site weighs the
+    same, however many and however large its channels. n is the number of channels of all sites together, so that one
+    learning rate serves any number of them; the terms are told without it. Source and target prompts are drawn
     once, unsteered. Every iteration then takes the denoiser's call on the source prompts in one denoising step and runs
     it again, steered with λ = 1 and with gradients: later sites see what earlier ones have changed, while the latents
     stay those of the unsteered pictures (ours; the published models draw in one step).

@@ -1,7 +1,7 @@
 """The loop of a training: its settings, its terms, and the state between iterations."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
@@ -78,6 +78,18 @@ class DivergedError(InputError):
     def __init__(self, message: str, site: str, iteration: int, state: dict[str, dict[str, Tensor]]) -> None:
         super().__init__(message)
         self.site, self.iteration, self.state = site, iteration, state
+
+
+def normalised(terms: Sequence[Float[Tensor, "_"]]) -> Float[Tensor, ""]:
+    """Join a loss so that every site weighs the same, however many channels it has.
+
+    n · mean over sites of the mean over their channels, n the number of all channels: with sites of one width this is
+    the sum, so that one learning rate serves any number of channels. Ours.
+
+    Args:
+        terms: For each site (channels,).
+    """
+    return torch.stack([term.mean() for term in terms]).mean() * sum(len(term) for term in terms)
 
 
 class Trainer:
@@ -182,8 +194,8 @@ class Trainer:
         return {"control": self._backward(terms, self.training.gamma)}
 
     def _backward(self, terms: Mapping[str, Tensor], share: float) -> dict[str, float]:
-        """Sum a term over sites and channels, let it flow back, and give its mean at each site."""
-        loss = torch.stack([term.sum() for term in terms.values()]).sum() * share / self.training.accumulate
+        """Let a term flow back; give its mean at each site."""
+        loss = normalised(list(terms.values())) * share / self.training.accumulate
         if loss.isfinite():  # else the check that follows ends the training
             loss.backward()
         return {path: term.mean().item() for path, term in terms.items()}

@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold
 from torch import Tensor
 
 from .core.probe import folded_classifiers
+from .core.ranking import auroc
 from .core.registry import settings_of
 from .gates.base import Gate, Samples
 from .gates.logistic import LogisticGate
@@ -66,7 +67,8 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
         _score(scores, X, torch.from_numpy(y == 1), parts, components)
     taken = scores[len(source.pooled) :] > 0
     mistaken = [int(i) for i in control.prompts.unique() if taken[control.prompts.numpy() == int(i)].mean() >= 0.5]
-    return Verdict(float(((scores > 0) == y).mean()), float(roc_auc_score(y, scores)), mistaken)
+    shown, other = torch.from_numpy(scores)[:, None].split([len(source.pooled), len(control.pooled)])
+    return Verdict(float(((scores > 0) == y).mean()), auroc(shown, other).item(), mistaken)
 
 
 def _score(

@@ -15,7 +15,7 @@ from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.recording import Recording
 from dsas_diffusion.training import train
-from dsas_diffusion.training_loop import DivergedError, Training
+from dsas_diffusion.training_loop import DivergedError, Training, normalised
 from dsas_diffusion.training_state import STATE, load_state
 
 RECORDING = Recording(0, 3, GENERATION, None, 4, progress=False)
@@ -118,6 +118,13 @@ def test_training_brings_source_to_target_and_leaves_the_pipeline_as_it_was(pipe
     assert torch.equal(draw(pipe, ["zzz"]), plain)
     assert not any(s.method.scale.requires_grad for s in sites)
     assert report["touched"] == {s.site.path: s.site.channels for s in sites}
+
+
+def test_every_site_weighs_the_same_however_wide_it_is():
+    narrow, wide = torch.ones(2, requires_grad=True), torch.ones(6, requires_grad=True)
+    normalised([narrow, wide]).backward()
+    assert narrow.grad.sum() == wide.grad.sum() == 4
+    assert normalised([torch.full((3,), 0.5), torch.full((3,), 1.5)]) == 6  # of one width: the sum
 
 
 def test_it_is_the_same_twice_and_leaves_the_random_state_alone(pipe):

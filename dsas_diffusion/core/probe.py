@@ -37,21 +37,22 @@ def folded_classifiers(
     Returns:
         w and c, float64.
     """
-    X, weight = activations.double(), counted.double()
+    middle = activations.float().mean(dim=0)
+    X, weight = activations.float() - middle, counted.double()  # once centred, single precision is enough for the PCA
     total = weight.sum(dim=1)
-    mean = weight @ X / total[:, None]
+    mean = (counted.float() @ X).double() / total[:, None]
     whole = X.T @ X
-    moments = torch.stack([whole - X[~row].T @ X[~row] for row in counted])  # few are left out of each
+    moments = torch.stack([whole - X[~row].T @ X[~row] for row in counted]).double()  # few are left out of each
     covariance = moments - total[:, None, None] * mean[:, :, None] * mean[:, None, :]
     count = min(components, X.shape[1], int(total.min()) - 1)
     directions = torch.linalg.eigh(covariance).eigenvectors[..., -count:]
-    scores = directions.mT @ X.T - directions.mT @ mean[:, :, None]
+    scores = (directions.mT.float() @ X.T).double() - directions.mT @ mean[:, :, None]
     if balanced:
         sizes = torch.where(shown, (weight * shown).sum(1, keepdim=True), (weight * ~shown).sum(1, keepdim=True))
         weight = weight * total[:, None] / (2 * sizes)
     theta, bias = _regressions(scores, shown.double(), weight)
     folded = (directions @ theta[..., None])[..., 0]
-    return folded, bias - (folded * mean).sum(dim=1)
+    return folded, bias - (folded * (mean + middle)).sum(dim=1)
 
 
 def _regressions(

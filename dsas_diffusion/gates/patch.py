@@ -81,7 +81,22 @@ class PatchGate(LogisticGate):
         Raises:
             InputError: If it is not known where the concept is, or no recorded position lies inside it.
         """
-        super().fit(source, control)
+        self._places = self._learned_places(source, control)
+        return self._joined_on(source, control)
+
+    def fit_beside(self, sibling: Self, source: Samples, control: Samples) -> Self:
+        """Learn *whether*, and take *where* from a gate that has learned it on the same positions.
+
+        Args:
+            sibling: That gate.
+            source: As for `fit`.
+            control: As for `fit`.
+        """
+        self._places = sibling._places
+        return self._joined_on(source, control)
+
+    def _learned_places(self, source: Samples, control: Samples) -> tuple[Tensor, Tensor]:
+        """Give u and b, b as yet not lowered."""
         if source.inside is None:
             raise InputError(
                 "The patch gate needs to know where the concept is. Give the prompt set target prompts, the same "
@@ -95,11 +110,17 @@ class PatchGate(LogisticGate):
                 f"Of the recorded source positions {len(shown)} lie inside the concept's region and {len(other)} "
                 "positions outside it; the patch gate needs some of both. Use more prompts, or another site."
             )
-        weight, bias = folded_classifier(shown, other, self.where_components, balanced=True)
+        return folded_classifier(shown, other, self.where_components, balanced=True)
+
+    def _joined_on(self, source: Samples, control: Samples) -> Self:
+        """Learn *whether*, and lower b until control positions are left alone."""
+        super().fit(source, control)
+        weight, bias = self._places
         logits = (control.positions.float() @ weight).double()
-        bias = lowered(logits, float(bias), self.control_mean, self.dead_zone, self._whether_of(control).double())
+        whether = self._whether_of(control).double()
+        lower = lowered(logits, float(bias), self.control_mean, self.dead_zone, whether)
         self.register_buffer("where_weight", weight)
-        self.register_buffer("where_bias", torch.tensor(bias, dtype=torch.float32))
+        self.register_buffer("where_bias", torch.tensor(lower, dtype=torch.float32))
         return self
 
     def forward(self, activation: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch positions"]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.ranking import auroc
 from .base import SteeringMethod, finite
 
 
@@ -48,10 +49,7 @@ class AurA(SteeringMethod):
             InputError: If an activation is not finite.
         """
         shown, other = finite("source", source), finite("target", target)
-        ordered, values = other.T.contiguous().sort(dim=1).values, shown.T.contiguous()
-        below = torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)  # ties count half
-        auroc = below.double().mean(dim=1) / (2 * len(other))
-        self.register_buffer("damping", (1 - 2 * (auroc - 0.5).clamp(min=0)).float())
+        self.register_buffer("damping", (1 - 2 * (auroc(shown, other) - 0.5).clamp(min=0)).float())
         return self
 
     def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:

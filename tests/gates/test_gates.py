@@ -140,6 +140,17 @@ def test_patch_gate_sees_places_and_spares_control(source, control):
     assert gate.on_samples(control).mean() <= 0.02 + 1e-6
 
 
+def test_a_patch_gate_beside_another_is_the_gate_that_it_would_be_alone(control, monkeypatch):
+    source = recorded(1, 0.5)
+    first = PatchGate(control_mean=0.001).reset(8).fit(source, control)
+    other = (source._replace(pooled=source.pooled.cos()), control._replace(pooled=control.pooled.cos()))
+    alone = PatchGate(control_mean=0.001).reset(8).fit(*other)
+    monkeypatch.setattr(PatchGate, "_learned_places", None)  # not learned again
+    beside = PatchGate(control_mean=0.001).reset(8).fit_beside(first, *other)
+    assert all(torch.equal(tensor, beside.state_dict()[name]) for name, tensor in alone.state_dict().items())
+    assert not torch.equal(beside.where_bias, first.where_bias)
+
+
 def rough(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positions of which the first 100 show the concept, a region twice as large, and positions off it."""
     generator = torch.Generator().manual_seed(seed)
