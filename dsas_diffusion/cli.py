@@ -28,6 +28,7 @@ COMMANDS = {
     "orchard train detector": "orchard.training.detector:train",
     "orchard train clip": "orchard.training.clip:train",
     "orchard train unet": "orchard.training.unet:train",
+    "orchard train dit": "orchard.training.dit:train",
 }
 
 _KINDS = {"float": "a finite number", "int": "a whole number", "str": "text", "bool": "true or false"}

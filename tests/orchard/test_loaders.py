@@ -18,9 +18,10 @@ from dsas_diffusion.orchard.scenes import render
 from dsas_diffusion.orchard.tokenizer import build_tokenizer
 from dsas_diffusion.orchard.training.autoencoder import build_autoencoder
 from dsas_diffusion.orchard.training.clip import build_clip, contrastive_loss, encode_captions
+from dsas_diffusion.orchard.training.denoising import save_pipeline
 from dsas_diffusion.orchard.training.roundtrip import load_autoencoder
 from dsas_diffusion.orchard.training.text_encoder import build_text_encoder
-from dsas_diffusion.orchard.training.unet import assemble, build_unet, save_pipeline
+from dsas_diffusion.orchard.training.unet import assemble, build_unet
 from dsas_diffusion.orchard.world import OBJECTS
 
 

@@ -6,6 +6,7 @@ import torch
 from dsas_diffusion.orchard.tokenizer import build_tokenizer
 from dsas_diffusion.orchard.training import unet
 from dsas_diffusion.orchard.training.data import SceneBatch
+from dsas_diffusion.orchard.training.denoising import weights_of_rows
 from dsas_diffusion.orchard.training.text_encoder import build_text_encoder, tokenize
 from dsas_diffusion.orchard.world import LOOKS
 
@@ -15,7 +16,7 @@ def test_pairs_and_sketches_are_trained_on_oftener():
     labels[0, 0] = labels[1, :2] = labels[2, :2] = True  # the last one is an empty table
     looks = np.array([LOOKS.index(look) for look in ("photo", "blurry", "sketch", "sketch")])
     batch = SceneBatch(np.zeros((4, 64, 64, 3), np.uint8), [""] * 4, labels, looks, np.zeros((4, 10, 8, 8), bool))
-    assert unet.weights_of_rows(batch).tolist() == [1.0, 2.0, 3.0, 1.5]
+    assert weights_of_rows(batch).tolist() == [1.0, 2.0, 3.0, 1.5]
 
 
 def test_only_scenes_with_weight_are_drawn(tmp_path):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..grammar import Caption, sample_prompts
 from ..tokenizer import MAX_TOKENS
@@ -15,15 +17,31 @@ from ..world import GROUNDS, LOOKS, OBJECTS, PLACES
 from .loop import Trainer
 
 WIDTH = 128
+Encoder = TypeVar("Encoder", CLIPTextModel, CLIPTextModelWithProjection)
 _COLOURS = ("red", "green", "yellow", "purple", "white", "blue")
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """A small CLIP text tower with random weights."""
-    config = CLIPTextConfig(
+    return _spread(CLIPTextModel(_config(tokenizer, WIDTH)))
+
+
+def build_projecting_encoder(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModelWithProjection:
+    """The same with a projection of what is pooled, as Stable Diffusion 3 wants it.
+
+    Args:
+        tokenizer: Orchard's tokenizer.
+        width: Of the hidden states and of the projection; a multiple of 4.
+    """
+    return _spread(CLIPTextModelWithProjection(_config(tokenizer, width)))
+
+
+def _config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
         num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
@@ -31,7 +49,9 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    encoder = CLIPTextModel(config)
+
+
+def _spread(encoder: Encoder) -> Encoder:
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if "embedding" in name:
@@ -61,11 +81,12 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 
 
 def train_text_encoder(
-    tokenizer: CLIPTokenizer, folder: Path, steps: int = 1500, batch_size: int = 256
-) -> CLIPTextModel:
-    """Train the text encoder to answer :func:`scene_vector` from its pooled output.
+    build: Callable[[], Encoder], tokenizer: CLIPTokenizer, folder: Path, steps: int = 1500, batch_size: int = 256
+) -> Encoder:
+    """Train a text encoder to answer :func:`scene_vector` from its pooled output.
 
     Args:
+        build: Gives one with random weights.
         tokenizer: Orchard's tokenizer.
         folder: Where the checkpoint is kept.
         steps: Optimiser steps.
@@ -78,18 +99,19 @@ def train_text_encoder(
     captions = sample_prompts(60_000, seed=random.Random("text encoder").randrange(2**31))
     ids = tokenize(tokenizer, [str(c) for c in captions])
     answers = torch.tensor([scene_vector(c) for c in captions])
-    encoder = build_text_encoder(tokenizer)
-    head = nn.Linear(WIDTH, answers.shape[1])
+    encoder = build()
+    head = nn.Linear(encoder.config.hidden_size, answers.shape[1])
     trainer = Trainer(nn.ModuleList([encoder, head]), folder, steps, 1e-3, ema=0.99, decay=0.9)
     trainer.resume()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rows = torch.randint(0, len(ids), (batch_size,), generator=generator)
-        logits = head(encoder(input_ids=ids[rows]).pooler_output)
-        return nn.functional.binary_cross_entropy_with_logits(logits, answers[rows]) * 100
+        told = encoder(input_ids=ids[rows])
+        pooled = told.text_embeds if isinstance(encoder, CLIPTextModelWithProjection) else told.pooler_output
+        return nn.functional.binary_cross_entropy_with_logits(head(pooled), answers[rows]) * 100
 
     trainer.run(loss, batch_size, "text encoder")
     with trainer.averaged():
-        finished = build_text_encoder(tokenizer)
+        finished = build()
         finished.load_state_dict(encoder.state_dict())
     return finished.eval()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -14,20 +11,13 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ...files import atomic_folder
-from ..pipeline import load_pipeline
 from ..tokenizer import tokenizer_of_run
-from ..world import LOOKS, SEEDS
+from ..world import SEEDS
 from . import text_encoder
 from .autoencoder import LATENT_CHANNELS, build_autoencoder, encode, train_decoder
-from .data import SceneBatch, as_tensor, render_many
-from .loop import Trainer, checkpoints, training_folder
-
-#: Share of captions replaced by the empty one, for classifier-free guidance.
-CAPTION_DROPOUT: Final = 0.1
-#: How much oftener than their share pairs and sketches are trained on, since they are learned last.
-PAIR_WEIGHT: Final = 2.0
-SKETCH_WEIGHT: Final = 1.5
+from .data import as_tensor, render_many
+from .denoising import Draws, committed_pipeline, save_pipeline, weights_of_rows
+from .loop import Trainer, training_folder
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -91,7 +81,7 @@ def train(
         InputError: If the folder holds another run, the device is missing, or there is nothing to resume.
     """
     folder = training_folder(out, device, resume)
-    committed = _committed(folder, resume)
+    committed = committed_pipeline("unet", folder, resume)
     torch.manual_seed(0)
     start = SEEDS["generator-train"].start
     data = render_many(range(start, start + scenes), "scenes", folder / "cache")
@@ -99,7 +89,9 @@ def train(
     if committed:
         encoder, vae = committed.text_encoder, committed.vae
     else:
-        encoder = text_encoder.train_text_encoder(tokenizer, folder / "text_encoder", text_steps)
+        encoder = text_encoder.train_text_encoder(
+            lambda: text_encoder.build_text_encoder(tokenizer), tokenizer, folder / "text_encoder", text_steps
+        )
         torch.manual_seed(1)
         vae = build_autoencoder(as_tensor(data.images[:4000]))
         train_decoder(vae, data.images, folder / "decoder", decoder_steps)
@@ -111,24 +103,6 @@ def train(
                       weights=committed.unet.state_dict() if committed else None)  # fmt: skip
     save_pipeline(assemble(vae, encoder, tokenizer, unet), folder / "pipeline")
     print(f"wrote {folder / 'pipeline'}")
-
-
-def weights_of_rows(data: SceneBatch) -> torch.Tensor:
-    """How often each scene is trained on."""
-    pairs, sketches = data.labels.sum(1) == 2, data.looks == LOOKS.index("sketch")
-    return torch.from_numpy(np.where(pairs, PAIR_WEIGHT, 1.0) * np.where(sketches, SKETCH_WEIGHT, 1.0))
-
-
-def _committed(folder: Path, resume: bool) -> StableDiffusionPipeline | None:
-    """The committed pipeline, where the run goes on from it; kept in the run's folder, for it may change meanwhile."""
-    kept = folder / "committed"
-    if kept.is_dir():
-        return load_pipeline(folder=kept)
-    if not resume or checkpoints(folder):
-        return None
-    pipe = load_pipeline()
-    save_pipeline(pipe, kept)
-    return pipe
 
 
 def train_unet(
@@ -170,24 +144,18 @@ def train_unet(
         unet.load_state_dict(weights)
     unet = unet.to(device=device, memory_format=torch.channels_last)
     encoder = encoder.to(device)
-    blank = text_encoder.tokenize(tokenizer, [""])[0]
+    draws = Draws(latents, ids, text_encoder.tokenize(tokenizer, [""])[0], batch_size, row_weights, device)
     signal = build_scheduler().alphas_cumprod.to(device)
     trainer = Trainer(unet, folder, steps, learning_rate)
     trainer.resume()
     denoiser = torch.compile(unet) if fast else unet
-    chances = torch.ones(len(latents)) if row_weights is None else row_weights
-    upper = chances.double().cumsum(0) / chances.double().sum()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        drawn = torch.rand(batch_size, generator=generator, dtype=torch.float64)
-        rows = torch.searchsorted(upper, drawn, right=True).clamp(max=len(latents) - 1)
-        dropped = torch.rand(batch_size, generator=generator) < CAPTION_DROPOUT
-        spread = (torch.arange(batch_size) + torch.rand(batch_size, generator=generator)) / batch_size
-        timesteps = (spread * len(signal)).long().clamp(max=len(signal) - 1).to(device)
-        clean = latents[rows].float().to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
+        drawn = draws(generator)
+        timesteps = (drawn.spread * len(signal)).long().clamp(max=len(signal) - 1)
+        clean, noise = drawn.latents, drawn.noise
         with torch.no_grad():
-            states = encoder(input_ids=torch.where(dropped[:, None], blank, ids[rows]).to(device)).last_hidden_state
+            states = encoder(input_ids=drawn.ids).last_hidden_state
         a, b = signal[timesteps].sqrt().view(-1, 1, 1, 1), (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
         noisy = (a * clean + b * noise).contiguous(memory_format=torch.channels_last)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast):
@@ -216,16 +184,3 @@ def assemble(
         feature_extractor=None,  # ty: ignore[invalid-argument-type]
         requires_safety_checker=False,
     )
-
-
-def save_pipeline(pipe: StableDiffusionPipeline, folder: Path) -> None:
-    """Write the pipeline's folder whole, in half precision."""
-    with atomic_folder(folder, overwrite=True) as partial:
-        pipe.to(dtype=torch.float16).save_pretrained(partial)
-        # AutoencoderTiny writes the first entry itself, and warns of it as unknown whenever it is loaded; the second is
-        # the folder on this machine that it came from.
-        unwanted = ("block_out_channels", "_name_or_path")
-        config = partial / "vae" / "config.json"
-        known = {key: value for key, value in json.loads(config.read_text()).items() if key not in unwanted}
-        config.write_text(json.dumps(known, indent=2) + "\n")
-    pipe.to(dtype=torch.float32)
