@@ -16,7 +16,7 @@ from .hooks.steerer import Steerer
 from .prompts import PromptSet, load_prompts
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 #: How close to the exact strength the search ends.
 RESOLUTION: Final = 1 / 8
@@ -26,7 +26,7 @@ Shows = Callable[[list[Image.Image]], Tensor]
 
 
 def calibrate(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     steerer: Steerer,
     prompts: PromptSet | str,
     *,

@@ -27,7 +27,7 @@ from .evaluation.report import to_json
 from .files import atomic_folder
 from .fitting import fit
 from .gates.base import GATES
-from .hooks.attachment import checked_strength
+from .hooks.attached_concept import checked_strength
 from .hooks.steerer import Steerer
 from .methods.base import METHODS
 from .models import device_of

@@ -27,7 +27,7 @@ from .hooks.steerer import Steerer
 from .prompts import Prompt, PromptSet
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 KINDS: Final = ("source", "control", "mixed")
 #: What rivals may choose from, on tuning prompts, to match the gate's removal there.
@@ -53,7 +53,7 @@ class Bench:
         folder: Where the pictures lie, under `images/<kind>/`.
     """
 
-    pipe: "StableDiffusionPipeline"
+    pipe: "DiffusionPipeline"
     clip: ClipJudge
     detector: Detector
     prompts: PromptSet
@@ -160,14 +160,15 @@ def localisation(bench: Bench, steerer: Steerer) -> tuple[dict[str, float | None
     found = bench.detector(drawn)
     shown = present(found.probabilities, bench.label).cpu()
     regions = found.heat_maps[bench.label].cpu() > INSIDE
-    maps = run.concept_map(*regions.shape[-2:])
+    height, width = regions.shape[-2:]
+    maps = run.concept_map(height, width)
     auroc, iou = LocalisationAuroc(), MeanIou()
     for measure in (auroc, iou):
         measure.update(maps[shown], regions[shown])
     return {"gate_auroc": auroc.compute(), "gate_iou": iou.compute()}, run
 
 
-def cost(pipe: "StableDiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt]) -> dict[str, float]:
+def cost(pipe: "DiffusionPipeline", steerer: Steerer, prompts: Sequence[Prompt]) -> dict[str, float]:
     """Time a batch with and without steering, in turn: medians, and the median of the pairs' ratios."""
     texts = [prompt.text for prompt in prompts[:8]]
 

@@ -13,11 +13,11 @@ from .hooks.steerer import Steerer
 from .prompts import Prompt
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 def draw(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     prompts: Sequence[Prompt],
     first: int,
     folder: Path,
@@ -46,7 +46,7 @@ def draw(
 
 
 def draw_twins(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     steerer: Steerer,
     prompts: Sequence[Prompt],
     first: int,

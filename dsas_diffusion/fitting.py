@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 from .fit_settings import Estimation, check_settings, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
-from .hooks.attachment import checked_strength
+from .hooks.attached_concept import checked_strength
 from .hooks.fingerprint import fingerprint
 from .hooks.guidance import denoiser_of, is_compiled, sampling_of
 from .hooks.sites import Site, find_sites
@@ -25,11 +25,11 @@ from .training_loop import Training
 from .validation import place_auroc
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 def fit(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     prompts: PromptSet | str,
     *,
     method: str | SteeringMethod = "caa",

@@ -1,20 +1,20 @@
 """Pipelines and devices by what people type: a folder, a hub id, or Orchard's name."""
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
 def load_pipeline(
     name: str, device: str | torch.device = "cpu", precision: Precision = "float32"
-) -> "StableDiffusionPipeline":
+) -> "DiffusionPipeline":
     """Load a text-to-image pipeline.
 
     Args:
@@ -34,7 +34,7 @@ def load_pipeline(
         from . import orchard
 
         return orchard.load_pipeline("unet", dtype=dtype).to(device)
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
         pipe = DiffusionPipeline.from_pretrained(name, dtype=dtype)
@@ -43,7 +43,7 @@ def load_pipeline(
             f"No pipeline could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard`, a folder with a "
             "model_index.json, or the id of a repository on the hub that you can reach."
         ) from error
-    return cast("StableDiffusionPipeline", pipe.to(device))  # others are refused where they would be steered
+    return pipe.to(device)
 
 
 def device_of(name: str | None) -> torch.device:

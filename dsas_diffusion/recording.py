@@ -7,6 +7,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -15,15 +16,17 @@ from .backends.diffusion import generate
 from .core.regions import twin_regions
 from .errors import InputError
 from .gates.base import Samples
+from .hooks.attached_concept import AttachedConcept
 from .hooks.attachment import Attachment
-from .hooks.guidance import denoiser_of, rows_of
+from .hooks.calls import CallReader, DenoiserCall
+from .hooks.guidance import denoiser_of
 from .hooks.recorder import ActivationRecorder
 from .hooks.sites import Site, watch
 from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 #: Positions of one group to keep at one site at most, so that memory doesn't grow with steps and prompts.
 POSITIONS: Final = 10_240
@@ -65,7 +68,7 @@ class Recorded(NamedTuple):
 
 
 def record(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     concept: PromptSet,
     sites: Sequence[Site],
     recording: Recording,
@@ -109,17 +112,13 @@ def record(
     total = sum(len(texts) for texts, _ in groups.values())
     with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not recording.progress) as bar:
         for group, (texts, first) in groups.items():
-            recorders[group] = ActivationRecorder(
-                denoiser_of(pipe),
-                sites,
-                lambda rows: rows_of(pipe, rows),
-                positions=positions,
-                steps=recording.steps,
-                seed=recording.seed,
-            )
             output = "pil" if callable(regions) and group == "source" else "latent"
-            with _steering(pipe, () if group in ("target", "to") else steered, strength):
-                pictures[group] = _draw(pipe, texts, first, recorders[group], recording, output, bar)
+            with _steering(pipe, () if group in ("target", "to") else steered, strength), CallReader(pipe) as calls:
+                recorders[group] = ActivationRecorder(
+                    denoiser_of(pipe), sites, calls, positions=positions, steps=recording.steps, seed=recording.seed
+                )
+                drawn = _draw(pipe, texts, first, recorders[group], recording, output, bar)
+                pictures[group] = [_laid_out(batch, calls.call) for batch in drawn] if output == "latent" else drawn
     found = None
     if isinstance(regions, Tensor):
         found = regions
@@ -138,10 +137,17 @@ def record(
     return Recorded({**recorded, **({} if towards is not None else own)}, found)
 
 
+def _laid_out(latents: Tensor, call: DenoiserCall) -> Float[Tensor, "pictures channels h w"]:
+    """Give latents as pictures: some pipelines hand them out as a sequence, and those of videos have frames."""
+    if latents.ndim == 3:
+        return latents.transpose(1, 2).unflatten(2, call.grid)
+    return latents.flatten(2, 3) if latents.ndim == 5 else latents
+
+
 @contextmanager
-def _steering(pipe: "StableDiffusionPipeline", sites: Sequence[SteeredSite], strength: float) -> Generator[None]:
+def _steering(pipe: "DiffusionPipeline", sites: Sequence[SteeredSite], strength: float) -> Generator[None]:
     """Steer what has been learned so far, for as long as the context lasts."""
-    attachment = Attachment(pipe, sites, strength) if sites else None
+    attachment = Attachment(pipe, [AttachedConcept("earlier sites", sites, strength)]) if sites else None
     try:
         yield
     finally:
@@ -149,7 +155,7 @@ def _steering(pipe: "StableDiffusionPipeline", sites: Sequence[SteeredSite], str
             attachment.detach()
 
 
-def in_order(pipe: "StableDiffusionPipeline", sites: Sequence[Site], text: str, recording: Recording) -> list[Site]:
+def in_order(pipe: "DiffusionPipeline", sites: Sequence[Site], text: str, recording: Recording) -> list[Site]:
     """Sort sites as the denoiser runs them, seen on one picture.
 
     Args:
@@ -169,7 +175,7 @@ def in_order(pipe: "StableDiffusionPipeline", sites: Sequence[Site], text: str, 
     return sorted(sites, key=lambda site: seen.index(site.path))
 
 
-def _steps(pipe: "StableDiffusionPipeline", recording: Recording) -> int:
+def _steps(pipe: "DiffusionPipeline", recording: Recording) -> int:
     """How many denoising steps of each picture are recorded."""
     default = signature(pipe.__call__).parameters["num_inference_steps"].default
     drawn = recording.generation.get("num_inference_steps", default)
@@ -177,7 +183,7 @@ def _steps(pipe: "StableDiffusionPipeline", recording: Recording) -> int:
 
 
 def _draw(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     texts: Sequence[str],
     first: int,
     recorder: ActivationRecorder,

@@ -20,7 +20,7 @@ from .hooks.steerer import Steerer
 from .prompts import Prompt, PromptSet
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 Arm = Literal["gated", "ungated"]
 ARMS: Final[tuple[Arm, ...]] = ("gated", "ungated")
@@ -129,7 +129,7 @@ class Runner:
         folder: Where everything is kept.
     """
 
-    pipe: "StableDiffusionPipeline"
+    pipe: "DiffusionPipeline"
     detector: Detector
     prompts: PromptSet
     gate: str

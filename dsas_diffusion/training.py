@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .backends.diffusion import generate
 from .core.trainable import TrainableGate, TrainableMap
 from .errors import InputError
-from .hooks.guidance import denoiser_of, rows_of
+from .hooks.guidance import denoiser_of
 from .hooks.live import Call, CallCatcher, LiveSites
 from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
@@ -21,14 +21,14 @@ from .recording import Recording
 from .training_loop import Trainer, Training
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 #: How many losses of a training are kept for the manifest, at most.
 KEPT: Final = 50
 
 
 def train(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     sites: Sequence[SteeredSite],
     concept: PromptSet,
     goal: PromptSet,
@@ -119,7 +119,7 @@ def check_trainable(sites: Sequence[SteeredSite], training: Training) -> None:
 
 
 def _caught(
-    pipe: "StableDiffusionPipeline", texts: Sequence[str], first: int, recording: Recording, group: str
+    pipe: "DiffusionPipeline", texts: Sequence[str], first: int, recording: Recording, group: str
 ) -> list[list[Call]]:
     """Draw prompts, and keep each batch's calls in recorded steps."""
     settings, size = {**recording.generation, "output_type": "latent"}, recording.batch_size
@@ -128,7 +128,7 @@ def _caught(
     with tqdm(total=len(texts), desc=f"draw {group}", unit="picture", disable=not recording.progress) as bar:
         for start in range(0, len(texts), size):
             part = slice(start, start + size)
-            with CallCatcher(denoiser_of(pipe), lambda rows: rows_of(pipe, rows)) as catcher:
+            with CallCatcher(pipe) as catcher:
                 list(generate(pipe, texts[part], seeds[part], batch_size=size, generation=settings))
             batches.append([c for c in catcher.calls if recording.steps is None or c.step in recording.steps])
             bar.update(len(seeds[part]))

@@ -243,7 +243,7 @@ class Trainer:
 
     def _share(self, path: str, seen: Tensor, batch: int, call: Call) -> Float[Tensor, "rows positions"]:
         rows = cast(Tensor, self.regions)[batch * self.training.batch :][: len(seen)]
-        share = on_grid(rows, grid_of(seen.shape[1], call.latent)).flatten(1).to(seen.device)
+        share = on_grid(rows, grid_of(seen.shape[1], call.about.grid)).flatten(1).to(seen.device)
         if path in self.cores:
             weight, threshold = (tensor.to(seen.device) for tensor in self.cores[path])
             core = share * (seen @ weight >= threshold)

@@ -17,6 +17,7 @@ from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.hooks.calls import CallReader
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.validation import cross_validated, place_auroc
@@ -245,7 +246,7 @@ def mann_whitney(shown: np.ndarray, other: np.ndarray) -> float:
 
 def test_recorder_keeps_every_call_and_a_few_positions(pipe):
     site = find_sites(pipe.unet, "cross-attention")[0]
-    with ActivationRecorder(pipe.unet, [site], lambda rows: slice(rows // 2, rows), positions=3) as recorder:
+    with CallReader(pipe) as calls, ActivationRecorder(pipe.unet, [site], calls, positions=3) as recorder:
         draw(pipe, ["abc", "def"])
         recorder.end_batch([7, 8])
     samples = recorder.samples()[site.path]
@@ -284,9 +285,7 @@ def test_recorder_keeps_chosen_steps_and_says_what_lies_inside(pipe):
     site = find_sites(pipe.unet, "cross-attention")[0]  # on a 4×4 grid, the latents having 8×8
     regions = torch.zeros(2, 8, 8)
     regions[1, :, 4:] = 1
-    with ActivationRecorder(
-        pipe.unet, [site], lambda rows: slice(rows // 2, rows), positions=64, steps=[1]
-    ) as recorder:
+    with CallReader(pipe) as calls, ActivationRecorder(pipe.unet, [site], calls, positions=64, steps=[1]) as recorder:
         for _ in range(2):
             draw(pipe, ["abc", "def"])
             recorder.end_batch([0, 1])

@@ -7,8 +7,8 @@ from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import GATES
+from dsas_diffusion.hooks.attached_concept import AttachedConcept
 from dsas_diffusion.hooks.attachment import Attachment
-from dsas_diffusion.hooks.guidance import rows_of
 from dsas_diffusion.hooks.live import CallCatcher, LiveSites
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
@@ -44,7 +44,7 @@ def scales(sites) -> torch.Tensor:
 
 
 def caught(pipe, prompts):
-    with CallCatcher(pipe.unet, lambda rows: rows_of(pipe, rows)) as catcher:
+    with CallCatcher(pipe) as catcher:
         draw(pipe, prompts)
     return catcher.calls
 
@@ -61,7 +61,7 @@ def test_a_caught_call_runs_again_as_the_pipeline_ran_it(pipe, kind):
     noises = []
     handle = pipe.unet.register_forward_hook(lambda module, args, output: noises.append(output[0].detach()))
     for strength in (0, 1):
-        attachment = Attachment(pipe, sites, strength)
+        attachment = Attachment(pipe, [AttachedConcept("tiny", sites, strength)])
         noises.clear()
         draw(pipe, prompts)
         attachment.detach()

@@ -9,11 +9,11 @@ import torch
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 def generate(
-    pipe: "StableDiffusionPipeline",
+    pipe: "DiffusionPipeline",
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -49,15 +49,17 @@ def generate(
         raise InputError(
             f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1."
         )
+    call: Any = pipe
     with quiet(pipe):
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-            yield pipe(list(prompts[part]), generator=generators, **settings).images
+            drawn = call(prompt=list(prompts[part]), generator=generators, **settings)
+            yield drawn.images if hasattr(drawn, "images") else drawn.frames
 
 
 @contextmanager
-def quiet(pipe: "StableDiffusionPipeline") -> Generator[None]:
+def quiet(pipe: "DiffusionPipeline") -> Generator[None]:
     """Hide a pipeline's own progress bar for as long as the context lasts."""
     before = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**{**before, "disable": True})

@@ -7,13 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
 from ..errors import InputError
 from .sites import Site, all_sites
 
 
-def fingerprint(denoiser: UNet2DConditionModel, sites: Sequence[Site]) -> dict[str, Any]:
+def fingerprint(denoiser: Any, sites: Sequence[Site]) -> dict[str, Any]:
     """Describe a denoiser well enough to recognise it.
 
     Args:
@@ -36,7 +34,7 @@ def fingerprint(denoiser: UNet2DConditionModel, sites: Sequence[Site]) -> dict[s
     }
 
 
-def check_fingerprint(denoiser: UNet2DConditionModel, expected: dict[str, Any], name: str) -> None:
+def check_fingerprint(denoiser: Any, expected: dict[str, Any], name: str) -> None:
     """Refuse a model that a steerer was not fitted on.
 
     Args:

@@ -1,55 +1,40 @@
-"""The denoiser of a pipeline, which rows of its calls follow the prompt, and how far the schedule has come."""
+"""The denoiser of a pipeline, the halves of its rows under guidance, and its sampling settings."""
 
-from typing import Literal, get_args
+from typing import Any, Final, Literal, get_args
 
-import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.torch_utils import is_compiled_module, unwrap_module
-from torch import Tensor
 
 from ..errors import InputError
 
+#: Under which names pipelines keep their denoiser.
+DENOISERS: Final = ("transformer", "unet")
 #: The halves of a batch under classifier-free guidance.
 Half = Literal["conditional", "unconditional", "both"]
 
 
-def denoiser_of(pipe: StableDiffusionPipeline) -> UNet2DConditionModel:
-    """Give a pipeline's denoiser.
+def denoiser_of(pipe: DiffusionPipeline) -> Any:
+    """Give a pipeline's denoiser: its transformer or U-Net, uncompiled.
 
     Args:
-        pipe: A `StableDiffusionPipeline` or a subclass of it.
+        pipe: A text-to-image or text-to-video pipeline.
 
     Raises:
-        InputError: If it is another kind of pipeline, whose rows are not known, or its denoiser is no U-Net.
+        InputError: If it has none.
     """
-    denoiser = unwrap_module(pipe.unet) if isinstance(pipe, StableDiffusionPipeline) else None
-    if not isinstance(denoiser, UNet2DConditionModel):
-        found = type(pipe).__name__ if denoiser is None else f"one whose unet is a {type(denoiser).__name__}"
-        raise InputError(
-            "Only a StableDiffusionPipeline with a UNet2DConditionModel can be steered, since which rows of a denoiser "
-            f"call follow the prompt differs from pipeline to pipeline. This is {found}. Load a Stable Diffusion 1 or "
-            "2 checkpoint with `StableDiffusionPipeline.from_pretrained`."
-        )
-    return denoiser
-
-
-def rows_of(pipe: StableDiffusionPipeline, rows: int, half: Half = "conditional") -> slice:
-    """Find one half of the rows of the running denoiser call.
-
-    Stable Diffusion puts the unconditional half first and both halves into one call; without guidance every row is
-    conditional. Resolved at each call, since guidance may be switched off during a run.
-
-    Args:
-        pipe: The pipeline that is running.
-        rows: Batch size of the call.
-        half: `"conditional"` (the rows that follow the prompt), `"unconditional"` or `"both"`.
-
-    Returns:
-        The rows; none where the unconditional half is asked for and there is no guidance.
-    """
-    middle = rows // 2 if pipe.do_classifier_free_guidance else 0
-    return {"conditional": slice(middle, rows), "unconditional": slice(0, middle), "both": slice(0, rows)}[half]
+    for name in DENOISERS:
+        module = getattr(pipe, name, None)
+        if module is not None and isinstance(unwrap_module(module), ModelMixin):
+            return unwrap_module(module)
+    found = f"a {type(pipe).__name__}"
+    if isinstance(pipe, DiffusionPipeline):
+        found += f" whose components are {', '.join(pipe.components)}"
+    raise InputError(
+        f"There is no denoiser to steer: a pipeline with a {' or '.join(DENOISERS)} of Diffusers' own classes is "
+        f"needed, but this is {found}. Load one with `DiffusionPipeline.from_pretrained`; of a combined pipeline, take "
+        "the part that draws the picture."
+    )
 
 
 def checked_half(half: Half) -> Half:
@@ -63,28 +48,37 @@ def checked_half(half: Half) -> Half:
     return half
 
 
-def progress_of(pipe: StableDiffusionPipeline, timestep: Tensor | float) -> Tensor:
-    """Find how far the schedule has come, without leaving the device.
+def steps_of(pipe: DiffusionPipeline) -> int:
+    """Give the number of denoising steps of the running or the last call; image-to-image runs skip some.
 
     Args:
-        pipe: The pipeline that is running.
-        timestep: The timestep of the running call.
+        pipe: The pipeline.
+    """
+    return getattr(pipe, "_num_timesteps", None) or len(pipe.scheduler.timesteps)
+
+
+def sampling_of(pipe: DiffusionPipeline) -> dict[str, float]:
+    """Give the sampling settings of the running or the last call, as far as the pipeline tells them.
+
+    Args:
+        pipe: The pipeline.
 
     Returns:
-        The share of the schedule's timesteps that are done, in [0, 1); a scalar tensor.
+        `num_inference_steps`, and `guidance_scale` where it is known.
     """
-    timesteps = pipe.scheduler.timesteps
-    current = torch.as_tensor(timestep, device=timesteps.device, dtype=timesteps.dtype).flatten()[0]
-    return (timesteps - current).abs().argmin() / len(timesteps)
+    guidance = getattr(pipe, "guidance_scale", None)
+    told = {} if guidance is None else {"guidance_scale": guidance}
+    asked = getattr(pipe.scheduler, "num_inference_steps", None)  # some schedulers run a step twice
+    return {"num_inference_steps": asked or steps_of(pipe), **told}
 
 
-def sampling_of(pipe: StableDiffusionPipeline) -> dict[str, float]:
-    """Give the sampling settings of the running or the last call: `num_inference_steps` and `guidance_scale`."""
-    return {"num_inference_steps": pipe.scheduler.num_inference_steps, "guidance_scale": pipe.guidance_scale}
+def is_compiled(pipe: DiffusionPipeline) -> bool:
+    """Whether the denoiser or a part of it is compiled, in any of torch's ways.
 
-
-def is_compiled(pipe: StableDiffusionPipeline) -> bool:
-    """Whether the denoiser or a part of it is compiled, in any of torch's ways."""
-    return is_compiled_module(pipe.unet) or any(
+    Args:
+        pipe: The pipeline.
+    """
+    whole = any(is_compiled_module(getattr(pipe, name)) for name in DENOISERS if getattr(pipe, name, None) is not None)
+    return whole or any(
         getattr(module, "_compiled_call_impl", None) is not None for module in denoiser_of(pipe).modules()
     )

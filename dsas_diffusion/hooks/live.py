@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -13,7 +13,13 @@ from torch.utils.hooks import RemovableHandle
 
 from ..core.features import from_positions
 from ..core.steer import steer
+from .calls import CallReader, DenoiserCall
+from .guidance import denoiser_of
+from .sites import image_in, with_image_in
 from .steered_site import SteeredSite
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 @dataclass(frozen=True)
@@ -21,46 +27,49 @@ class Call:
     """One call of a denoiser, reduced to some of its rows.
 
     Args:
-        step: The denoising step, from 0.
-        latent: Height and width of the latents.
-        device: Where they are.
+        about: What it is.
         args: Positional arguments.
         kwargs: Keyword arguments.
     """
 
-    step: int
-    latent: tuple[int, int]
-    device: torch.device
+    about: DenoiserCall
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    @property
+    def step(self) -> int:
+        """The denoising step, from 0."""
+        return self.about.step
+
 
 class CallCatcher:
-    """Keeps a denoiser's calls while a pipeline runs, as a context manager; nothing is changed.
+    """Keeps a denoiser's calls on the conditional rows while a pipeline runs, as a context manager; nothing is changed.
 
     Args:
-        denoiser: The denoiser.
-        rows: From the batch size of a call to the rows to keep (the conditional half).
+        pipe: The pipeline.
     """
 
-    def __init__(self, denoiser: nn.Module, rows: Callable[[int], slice]) -> None:
-        self.denoiser, self.rows = denoiser, rows
+    def __init__(self, pipe: "DiffusionPipeline") -> None:
+        self.pipe = pipe
         self.calls: list[Call] = []
 
     def __enter__(self) -> Self:
-        self._handle = self.denoiser.register_forward_pre_hook(self._catch, with_kwargs=True)
+        self._reader = CallReader(self.pipe)
+        self._handle = denoiser_of(self.pipe).register_forward_pre_hook(self._catch, with_kwargs=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._handle.remove()
+        self._reader.remove()
 
     def _catch(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sample: Tensor = args[0] if args else kwargs["sample"]
-        rows = self.rows(len(sample))
-        kept = _reduced(args, rows, len(sample)), _reduced(kwargs, rows, len(sample))
-        self.calls.append(Call(len(self.calls), (sample.shape[-2], sample.shape[-1]), sample.device, *kept))
+        call = self._reader.call
+        rows = call.conditional
+        if rows.stop > rows.start:
+            kept = _reduced(args, rows, call.rows), _reduced(kwargs, rows, call.rows)
+            self.calls.append(Call(call.reduced_to(rows), *kept))
 
 
 def _reduced(value: Any, rows: slice, total: int) -> Any:
@@ -69,6 +78,8 @@ def _reduced(value: Any, rows: slice, total: int) -> Any:
         return value[rows] if value.ndim and len(value) == total else value
     if isinstance(value, Mapping):
         return {key: _reduced(inner, rows, total) for key, inner in value.items()}
+    if isinstance(value, list) and len(value) == total:  # models whose batch is a list
+        return value[rows]
     return tuple(_reduced(inner, rows, total) for inner in value) if isinstance(value, list | tuple) else value
 
 
@@ -138,8 +149,9 @@ class LiveSites:
         Returns:
             Activations by site, after steering.
         """
-        if self._device != call.device:
-            self._move(call.device)
+        if self._device != call.about.device:
+            self._move(call.about.device)
+        self._call = call.about
         self._steering, self._reading = steering, True
         self._seen = {}
         try:
@@ -149,9 +161,11 @@ class LiveSites:
             self._reading = False
         return self._seen
 
-    def _after(self, steered: SteeredSite) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-        def replace(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            return from_positions(self._steered(steered, output), output, steered.site.layout)
+    def _after(self, steered: SteeredSite) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+        def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            whole = image_in(module, output)
+            positions = from_positions(self._steered(steered, whole), whole, steered.site.layout_of(whole))
+            return with_image_in(module, output, positions)
 
         return replace
 
@@ -165,10 +179,11 @@ class LiveSites:
         return replace
 
     def _steered(self, steered: SteeredSite, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
-        activation = steered.site.of(whole)
+        positions = steered.site.of(whole)
+        activation = self._call.image_of(positions)
         if self._steering:
             h = steered.gate(activation) * steered.weight if self.gated else activation.new_ones(activation.shape[:2])
             activation = steer(activation, steered.method(activation), h)
         if self._reading:  # with checkpointing the hook runs once more on the way back
             self._seen[steered.site.path] = activation
-        return activation
+        return self._call.with_image(positions, activation)

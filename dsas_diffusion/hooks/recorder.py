@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from zlib import crc32
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from ..core.features import grid_of, on_grid, pool
 from ..errors import InputError
 from ..gates.base import Samples
+from .calls import CallReader
 from .sites import Site, watch
 
 
@@ -26,9 +27,10 @@ class ActivationRecorder:
     Args:
         model: The denoiser.
         sites: What to read.
-        rows: From the batch size of a call to the rows to record (the conditional half).
+        calls: What tells of the running call which rows follow the prompt, which step it is and where the image is;
+            the conditional rows are recorded.
         positions: How many positions of each sample to keep; 0 for none.
-        steps: Which calls of the denoiser to record, counted from 0 in each pipeline call; `None` for all.
+        steps: Which denoising steps to record, counted from 0 in each pipeline call; `None` for all.
         seed: Seed of the choice of positions, which depends on nothing else but the site's path and the step: every
             prompt has its positions at the same places. The global random state is not touched.
 
@@ -40,15 +42,13 @@ class ActivationRecorder:
         self,
         model: nn.Module,
         sites: Sequence[Site],
-        rows: Callable[[int], slice],
+        calls: CallReader,
         positions: int = 4,
         steps: Collection[int] | None = None,
         seed: int = 0,
     ) -> None:
-        self.model, self.sites, self.rows, self.positions = model, list(sites), rows, positions
+        self.model, self.sites, self.calls, self.positions = model, list(sites), calls, positions
         self.steps = None if steps is None else frozenset(steps)
-        self._step = -1
-        self._latent = (0, 0)
         self.seed = seed
         self._handles: list[RemovableHandle] = []
         self._running: dict[str, list[_Call]] = {}
@@ -62,7 +62,6 @@ class ActivationRecorder:
             )
         self._running = {site.path: [] for site in self.sites}
         self._finished = {site.path: [] for site in self.sites}
-        self._handles.append(self.model.register_forward_pre_hook(self._count, with_kwargs=True))
         for site in self.sites:
             self._handles.append(watch(self.model, site, self._reader(site)))
         return self
@@ -73,20 +72,17 @@ class ActivationRecorder:
         while self._handles:
             self._handles.pop().remove()
 
-    def _count(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._step += 1
-        sample = args[0] if args else kwargs["sample"]
-        self._latent = (sample.shape[-2], sample.shape[-1])
-
     def _reader(self, site: Site) -> Callable[[Tensor], None]:
         def read(activation: Tensor) -> None:
-            if self.steps is not None and self._step not in self.steps:
+            call = self.calls.call
+            rows = len(range(*call.conditional.indices(call.rows)))
+            if not rows or (self.steps is not None and call.step not in self.steps):
                 return
-            chosen = activation[self.rows(len(activation))].detach()
-            generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {self._step}".encode()))
+            chosen = call.image_of(activation)[call.conditional].detach()
+            generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {call.step}".encode()))
             where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
             kept = chosen[:, where.to(chosen.device)]
-            grid = grid_of(chosen.shape[1], self._latent)
+            grid = grid_of(chosen.shape[1], call.grid)
             self._running[site.path].append(_Call(pool(chosen).cpu(), kept.cpu(), where, grid))
 
         return read
@@ -101,7 +97,6 @@ class ActivationRecorder:
             if calls:
                 self._finished[path].append((list(prompts), calls))
             self._running[path] = []
-        self._step = -1
 
     def samples(self, regions: Float[Tensor, "prompts h w"] | None = None) -> dict[str, Samples]:
         """Give what was recorded, by site, and forget it: a sample is one (prompt, denoiser call).

@@ -1,7 +1,7 @@
 """The hooks at single modules: what steers a module's output, and what steers the heads of an attention module."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..core.features import from_positions
-from ..core.steer import steer
-from .sites import Site
+from ..core.steer import added
+from .attached_concept import AttachedConcept
+from .sites import Site, image_in, with_image_in
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ class Place:
 
     Args:
         site: Where.
-        steered: What is done there; `None` where gates of other sites only read.
-        readers: Sites whose gates read here, each with the factor that it reads.
+        steered: What each concept does there; none where gates of other sites only read.
+        readers: Whose gates read here, for which of their sites, and which factor.
     """
 
     site: Site
-    steered: SteeredSite | None
-    readers: Sequence[tuple[SteeredSite, str]]
+    steered: list[tuple[AttachedConcept, SteeredSite]] = field(default_factory=list)
+    readers: list[tuple[AttachedConcept, SteeredSite, str]] = field(default_factory=list)
 
 
 class SiteHook(ModelHook):
@@ -56,51 +57,46 @@ class SiteHook(ModelHook):
         """
         if self._device != whole.device:
             self._move(whole.device)
+        call = self.attachment.call
         found = [(place, place.site.of(whole)) for place in self.places]
-        for place, activation in found:
+        image = [call.image_of(positions) for _, positions in found]
+        for (place, _), activation in zip(found, image, strict=True):
             self._keep_reading(place, activation)
-        return [(place.site, self._steered(place.steered, activation)) for place, activation in found if place.steered]
+        return [
+            (place.site, call.with_image(positions, self._steered(place, activation)))
+            for (place, positions), activation in zip(found, image, strict=True)
+            if place.steered
+        ]
 
     def _keep_reading(self, place: Place, activation: Tensor) -> None:
         read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
-        for reader, factor in place.readers:
+        for concept, reader, factor in place.readers:
             key = id(reader.gate), factor
             if key not in read:
                 read[key] = reader.gate.factor(factor, activation)
-            self.attachment.keep_reading(reader.site.path, factor, read[key])
+            concept.keep_reading(reader.site.path, factor, read[key])
 
-    def _steered(self, steered: SteeredSite, activation: Tensor) -> Tensor:
-        path, gate = steered.site.path, steered.gate
-        scores = gate.joined(
-            *(
-                self.attachment.reading(path, factor, activation)
-                if factor in steered.reads
-                else gate.factor(factor, activation)
-                for factor in gate.factors
-            )
-        )
-        if gate.unit == "prompt":
-            scores = self.attachment.decided(path, scores)
-        self.attachment.record(path, scores)
-        weight = self.attachment.weights_of_rows()[:, None] * (scores * steered.weight)
-        return steer(activation, steered.method(activation), weight)
+    def _steered(self, place: Place, activation: Tensor) -> Tensor:
+        moved = [concept.steered(site, activation) for concept, site in place.steered]
+        return added(activation, moved, self.attachment.max_change)
 
     def _move(self, device: torch.device) -> None:
         for place in self.places:
-            for reader, _ in place.readers:
+            for _, reader, _ in place.readers:
                 reader.gate.to(device)
-            if place.steered is not None:
-                place.steered.gate.to(device)
-                place.steered.method.to(device)
+            for _, site in place.steered:
+                site.gate.to(device)
+                site.method.to(device)
         self._device = device
 
 
 class OutputHook(SiteHook):
     """Replaces a module's output by its steered version."""
 
-    def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
-        for site, positions in self.changes(output):
-            output = from_positions(positions, output, site.layout)
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        whole = image_in(module, output)
+        for site, positions in self.changes(whole):
+            output = with_image_in(module, output, from_positions(positions, whole, site.layout_of(whole)))
         return output
 
 

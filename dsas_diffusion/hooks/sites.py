@@ -1,12 +1,11 @@
 """Sites: name patterns and presets to modules and attention heads, with their channels and layout."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
-from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
 from jaxtyping import Float
@@ -15,23 +14,37 @@ from torch.utils.hooks import RemovableHandle
 
 from ..core.features import Layout, to_positions
 from ..errors import InputError
+from .discovery import (
+    attention_kind,
+    attention_width,
+    blocks,
+    image_index,
+    is_attention,
+    is_text_stream,
+    norm_width,
+    output_of,
+    takes_text,
+)
 
 #: What stands between an attention module's path and the number of a head.
 HEADS: Final = ".heads."
+#: The output projection of an attention module, whose input holds the heads.
+HEADS_AT: Final = "to_out.0"
 #: Preset → kinds of site. Heads are in no preset but their own. `auto` is where the text keeps naming the concept at
-#: every step. The blocks that hold the cross-attention need more strength for the same removal and touch control
-#: pictures more (`benchmarks.strength`).
+#: every step: cross-attention, or the attention that text and image share. The blocks that hold the cross-attention
+#: need more strength for the same removal and touch control pictures more (`benchmarks.strength`).
 PRESETS: Final[dict[str, tuple[str, ...]]] = {
-    "auto": ("cross-attention",),
+    "auto": ("cross-attention", "joint-attention"),
     "cross-attention": ("cross-attention",),
+    "joint-attention": ("joint-attention",),
     "self-attention": ("self-attention",),
-    "attention": ("cross-attention", "self-attention"),
+    "attention": ("cross-attention", "joint-attention", "self-attention"),
     "attention-heads": ("attention-head",),
     "blocks": ("block",),
     "resnets": ("resnet",),
     "norms": ("norm",),
     "mid-block": ("mid-block",),
-    "all": ("cross-attention", "self-attention", "block", "resnet", "norm", "mid-block"),
+    "all": ("cross-attention", "joint-attention", "self-attention", "block", "resnet", "norm", "mid-block"),
 }
 
 
@@ -41,11 +54,12 @@ class Site:
 
     Args:
         path: The module's path in the denoiser; for head i of an attention module, that module's with `.heads.i`.
-        kind: `"cross-attention"` and `"self-attention"` (the attention module's output), `"attention-head"` (what one
-            head hands to the output projection), `"block"` (the transformer block's output), `"resnet"`, `"norm"`
-            (layer and group norms) or `"mid-block"`.
+        kind: `"cross-attention"`, `"joint-attention"` (text and image attend to one another) and `"self-attention"`
+            (the attention module's output), `"attention-head"` (what one head hands to the output projection),
+            `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`.
         channels: Width of the activation.
-        layout: `"tokens"` (batch, positions, channels) or `"map"` (batch, channels, height, width).
+        layout: `"tokens"` (batch, positions, channels) or `"map"` (batch, channels, height, width). Attention and
+            blocks that hand out maps are read as such.
     """
 
     path: str
@@ -61,7 +75,7 @@ class Site:
     @property
     def module(self) -> str:
         """Path of the module that is hooked: the site's own, or the output projection of a head's attention."""
-        return f"{self.path.rpartition(HEADS)[0]}.to_out.0" if self.is_head else self.path
+        return f"{self.path.rpartition(HEADS)[0]}.{HEADS_AT}" if self.is_head else self.path
 
     @property
     def part(self) -> slice:
@@ -71,13 +85,45 @@ class Site:
         first = int(self.path.rpartition(HEADS)[2]) * self.channels
         return slice(first, first + self.channels)
 
+    def layout_of(self, whole: Tensor) -> Layout:
+        """Give the layout of the activation at hand.
+
+        Args:
+            whole: The hooked module's output or, for heads, input.
+        """
+        return "map" if whole.ndim > 3 and self.kind != "norm" else self.layout
+
     def of(self, whole: Tensor) -> Float[Tensor, "batch positions channels"]:
         """View the site's activation in the hooked module's output or, for heads, input.
 
         Args:
             whole: (batch, positions, all channels) or (batch, channels, height, width).
         """
-        return to_positions(whole, self.layout)[..., self.part]
+        return to_positions(whole, self.layout_of(whole))[..., self.part]
+
+
+def image_in(module: nn.Module, output: Any) -> Tensor:
+    """Give the image stream of what a module hands back.
+
+    Args:
+        module: The module.
+        output: A tensor, or several of which one is the image's.
+    """
+    return output if isinstance(output, Tensor) else output[image_index(type(module))]
+
+
+def with_image_in(module: nn.Module, output: Any, image: Tensor) -> Any:
+    """Put the image stream back into what a module hands back.
+
+    Args:
+        module: The module.
+        output: As given to `image_in`; it stays as it is.
+        image: The image stream.
+    """
+    if isinstance(output, Tensor):
+        return image
+    index = image_index(type(module))
+    return type(output)((*output[:index], image, *output[index + 1 :]))
 
 
 def watch(
@@ -88,7 +134,8 @@ def watch(
     Args:
         denoiser: The model, not compiled.
         site: What to look at.
-        look: The function; what it gives back is dropped.
+        look: The function; what it gives back is dropped. It gets all positions, those of the text included where text
+            and image share a sequence.
 
     Returns:
         The hook, to be removed.
@@ -98,44 +145,69 @@ def watch(
     def look_in(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         look(site.of(args[0]))
 
-    def look_out(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        look(site.of(output))
+    def look_out(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
+        look(site.of(image_in(module, output)))
 
     return module.register_forward_pre_hook(look_in) if site.is_head else module.register_forward_hook(look_out)
 
 
 def all_sites(denoiser: nn.Module) -> list[Site]:
-    """List every site of a denoiser, in the order of its modules.
+    """List every site of a denoiser's image stream, in the order of its modules.
 
     The attention module is a site, never the output of its `to_out.0`: a LoRA there would slip in behind the steering.
     Heads are slices of the input of `to_out.0`; an attention module without it has none.
 
     Args:
-        denoiser: A U-Net with cross-attention.
+        denoiser: A U-Net or a transformer.
     """
-    sites = []
+    kinds = _attention_kinds(denoiser)
+    widths = {path: width for path, _, width in blocks(denoiser)}
+    sites, inside = [], "\n"
     for path, module in denoiser.named_modules():
-        if isinstance(module, Attention):
-            kind = "cross-attention" if module.is_cross_attention else "self-attention"
-            sites += [Site(path, kind, module.out_dim), *_heads(path, module)]
-        elif isinstance(module, BasicTransformerBlock):
-            sites.append(Site(path, "block", module.dim))
+        if is_text_stream(path):
+            continue
+        if path in kinds:
+            width = attention_width(module)
+            sites += [] if width is None else [Site(path, kinds[path], width)]
+            sites += _heads(path, module)
+            inside = f"{path}."  # what an attention module holds is no site: its norms are per head
+        elif path in widths:
+            sites.append(Site(path, "block", widths[path]))
         elif isinstance(module, ResnetBlock2D):
             sites.append(Site(path, "resnet", module.out_channels, "map"))
-        elif isinstance(module, nn.LayerNorm):
-            sites.append(Site(path, "norm", module.normalized_shape[-1]))
-        elif isinstance(module, nn.GroupNorm):
-            sites.append(Site(path, "norm", module.num_channels, "map"))
         elif isinstance(module, UNetMidBlock2DCrossAttn):
             sites.append(Site(path, "mid-block", module.resnets[-1].out_channels, "map"))
+        elif not path.startswith(inside) and (channels := norm_width(module)) is not None:
+            sites.append(Site(path, "norm", channels, "map" if isinstance(module, nn.GroupNorm) else "tokens"))
+            inside = f"{path}."  # an adaptive norm holds a plain one
     return sites
 
 
-def _heads(path: str, attention: Attention) -> list[Site]:
-    if attention.to_out is None or attention.inner_dim % attention.heads:
+def _attention_kinds(denoiser: nn.Module) -> dict[str, str]:
+    """Tell every attention module's kind.
+
+    Where nothing attends to the text from outside, it comes in through the sequence: attention that is alone in its
+    block is then shared by text and image.
+    """
+    found = {path: m for path, m in denoiser.named_modules() if path and is_attention(m)}
+    kinds = {path: attention_kind(m, denoiser) for path, m in found.items()}
+    if "cross-attention" in kinds.values() or not takes_text(denoiser):
+        return kinds
+    holders = Counter(path.rpartition(".")[0] for path in kinds)
+    return {
+        path: "joint-attention" if holders[path.rpartition(".")[0]] == 1 and "refiner" not in path else kind
+        for path, kind in kinds.items()
+    }
+
+
+def _heads(path: str, attention: Any) -> list[Site]:
+    heads, output = getattr(attention, "heads", None), output_of(attention)
+    inner = getattr(attention, "inner_dim", None)
+    if not isinstance(heads, int) or output is None or output[0] != HEADS_AT:
         return []
-    width = attention.inner_dim // attention.heads
-    return [Site(f"{path}{HEADS}{i}", "attention-head", width) for i in range(attention.heads)]
+    if output[1].in_features != inner or inner % heads:  # something else is joined to the heads, or they are uneven
+        return []
+    return [Site(f"{path}{HEADS}{i}", "attention-head", inner // heads) for i in range(heads)]
 
 
 def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> list[Site]:
@@ -145,7 +217,7 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
     `"*.attn2.heads.*"`: `"*.attn2"` and `"up_blocks.*"` never reach them.
 
     Args:
-        denoiser: A U-Net with cross-attention.
+        denoiser: A U-Net or a transformer.
         wanted: A preset (a key of `PRESETS`), a path, a shell-style pattern (`"up_blocks.*.attn2"`), or several of
             these.
 
@@ -158,8 +230,8 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
     known = all_sites(denoiser)
     if not known:
         raise InputError(
-            f"{type(denoiser).__name__} has no attention, block, resnet or norm that can be steered. "
-            "Supported are U-Nets with cross-attention, such as Stable Diffusion's UNet2DConditionModel."
+            f"{type(denoiser).__name__} has no attention, block, resnet or norm that could be found, so nothing in it "
+            "can be steered. Supported are Diffusers' U-Nets and transformers with attention."
         )
     chosen: dict[str, Site] = {}
     for pattern in [wanted] if isinstance(wanted, str) else wanted:

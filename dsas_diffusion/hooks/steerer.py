@@ -10,14 +10,15 @@ from .. import __version__
 from ..errors import InputError
 from ..gates.base import GATES
 from . import storage
-from .attachment import Attachment, checked_strength
+from .attached_concept import AttachedConcept, checked_strength
+from .attachment import Attachment
 from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint
 from .guidance import Half, denoiser_of
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
 class Steerer:
@@ -44,7 +45,7 @@ class Steerer:
 
     def attach(
         self,
-        pipe: "StableDiffusionPipeline",
+        pipe: "DiffusionPipeline",
         strength: float | Sequence[float] | None = None,
         *,
         start: float = 0.0,
@@ -70,8 +71,8 @@ class Steerer:
             InputError: If λ is not finite, the window is empty, the model is another one, or it is steered already.
         """
         check_fingerprint(denoiser_of(pipe), self.manifest["model"], self.concept)
-        return Attachment(
-            pipe,
+        concept = AttachedConcept(
+            self.concept,
             list(self.sites.values()),
             self.strength if strength is None else strength,
             start=start,
@@ -80,10 +81,11 @@ class Steerer:
             record_gates=record_gates,
             fitted=self.manifest["generation"],
         )
+        return Attachment(pipe, [concept])
 
     @contextmanager
     def attached(
-        self, pipe: "StableDiffusionPipeline", strength: float | Sequence[float] | None = None, **settings: Any
+        self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None, **settings: Any
     ) -> Generator[Attachment]:
         """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
 

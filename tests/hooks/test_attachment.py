@@ -4,7 +4,6 @@ import warnings
 
 import pytest
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline
 from tiny import draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
@@ -135,17 +134,11 @@ def test_another_model_is_refused_by_its_first_difference(steerer):
 
 
 @pytest.mark.parametrize("broken", [lambda pipe: torch.nn.Identity(), lambda pipe: None])
-def test_a_pipeline_whose_denoiser_is_no_unet_is_refused(steerer, broken):
+def test_a_pipeline_without_a_denoiser_is_refused(steerer, broken):
     pipe = tiny_pipeline()
     pipe.unet = broken(pipe)
-    with pytest.raises(InputError, match=r"whose unet is a|This is StableDiffusionPipeline"):
+    with pytest.raises(InputError, match="this is a StableDiffusionPipeline whose components are vae"):
         steerer.attach(pipe)
-
-
-def test_a_pipeline_with_other_rows_is_refused(pipe, steerer):
-    other = StableDiffusionInstructPix2PixPipeline(**pipe.components, requires_safety_checker=False)
-    with pytest.raises(InputError, match="This is StableDiffusionInstructPix2PixPipeline"):
-        steerer.attach(other)
 
 
 def test_steering_tensors_stay_out_of_the_model(pipe, steerer):
@@ -267,7 +260,7 @@ def test_a_steerer_keeps_its_own_tensors_where_they_are(pipe, steerer):
     with steerer.attached(pipe) as run:
         draw(pipe, PROMPTS)
         hooks = [h for p in steerer.sites for h in pipe.unet.get_submodule(p)._diffusers_hook.hooks.values()]
-        hooked = [place.steered.gate for hook in hooks for place in hook.places]
+        hooked = [site.gate for hook in hooks for place in hook.places for _, site in place.steered]
     assert all(gate is not s.gate for gate, s in zip(hooked, steerer.sites.values(), strict=True))
     assert before == [id(buffer) for s in steerer.sites.values() for buffer in s.gate.buffers()]
     assert run.strength == [1.0]
@@ -334,7 +327,7 @@ def test_other_sampling_settings_than_the_fits_warn_once(pipe, steerer):
 
 
 def test_sites_of_every_kind(pipe):
-    kinds = {preset: find_sites(pipe.unet, preset) for preset in PRESETS}
+    kinds = {preset: find_sites(pipe.unet, preset) for preset in PRESETS if preset != "joint-attention"}
     assert {site.kind for site in kinds["all"]} == {
         "cross-attention", "self-attention", "block", "resnet", "norm", "mid-block"
     }  # fmt: skip

@@ -1,0 +1,200 @@
+"""One concept inside one running pipeline: its λ, its window, what its gates have read, and what they said."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..core.features import grid_of, on_grid
+from ..core.steer import steer
+from ..errors import InputError
+from .calls import DenoiserCall
+from .gate_record import GateRecord
+from .guidance import Half, checked_half
+from .steered_site import SteeredSite
+
+
+class AttachedConcept:
+    """What is done about one concept, and the state of the running pipeline call.
+
+    Args:
+        name: The concept's label, for messages.
+        sites: What to do where; copied, since gates and maps move to the denoiser's device.
+        strength: λ, one number or one per prompt of the batch.
+        start: Share of the denoising steps after which steering begins, in [0, 1).
+        end: Share of the denoising steps after which it ends, in (0, 1].
+        half: Which half of the rows to steer where there is guidance.
+        record_gates: Keep what the gates say.
+        fitted: Sampling settings of the fit; drawing with others warns once.
+
+    Raises:
+        InputError: If λ is not finite, the window is empty, or `half` is unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sites: Sequence[SteeredSite],
+        strength: float | Sequence[float],
+        *,
+        start: float = 0.0,
+        end: float = 1.0,
+        half: Half = "conditional",
+        record_gates: bool = False,
+        fitted: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.strength, self.half = name, checked_strength(strength), checked_half(half)
+        self.start, self.end = _checked_window(start, end)
+        self.sites = _copied(sites)
+        self.gates = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
+        self._fitted = dict(fitted or {})
+        self._weights = torch.zeros(0)
+        self._call: DenoiserCall | None = None
+        self._read: dict[tuple[str, str], Tensor] = {}
+        self._decided: dict[str, Tensor] = {}
+
+    def begin_run(self, sampling: Mapping[str, Any]) -> None:
+        """Forget what the run before has read, and warn once of other sampling settings than the fit's.
+
+        Args:
+            sampling: Settings of the new run.
+        """
+        self._read.clear()
+        self._decided.clear()
+        if self.gates is not None:
+            self.gates.begin_run()
+        other = [key for key, value in sampling.items() if key in self._fitted and self._fitted[key] != value]
+        if other:
+            asked = ", ".join(f"{key}={self._fitted.pop(key)}" for key in other)
+            warnings.warn(
+                f"The steerer was fitted with {asked}, but this picture is drawn with "
+                f"{', '.join(f'{key}={sampling[key]}' for key in other)}; gates may answer differently. Fit with the "
+                "settings that you draw with.",
+                stacklevel=2,
+            )
+
+    def begin_call(self, call: DenoiserCall, progress: float) -> None:
+        """Set each row's λ for the call that is about to run, in place.
+
+        Args:
+            call: The call.
+            progress: Share of the denoising steps that are done, in [0, 1).
+
+        Raises:
+            InputError: If λ has a number of values that doesn't fit the batch.
+        """
+        self._call = call
+        if self._weights.shape[0] != call.rows or self._weights.device != call.device:
+            self._weights = torch.zeros(call.rows, device=call.device)
+        self._weights.zero_()
+        chosen = call.rows_of(self.half)
+        if chosen.stop > chosen.start and self.start <= progress < self.end:
+            self._weights[chosen] = self._strengths(call, chosen.stop - chosen.start)
+
+    def _strengths(self, call: DenoiserCall, rows: int) -> Float[Tensor, "rows"]:
+        """λ of each row that is steered."""
+        halves = [half.stop - half.start for half in (call.conditional, call.unconditional)]
+        pictures = min(size for size in halves if size)
+        if pictures % len(self.strength):
+            raise InputError(
+                f"strength has {len(self.strength)} numbers, but the pipeline runs {pictures} pictures at once, which "
+                "is no multiple of that. Give one number for all, or one for each prompt of the batch."
+            )
+        strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(pictures // len(self.strength))
+        return strength.repeat(rows // pictures).to(call.device)
+
+    def steered(
+        self, site: SteeredSite, activation: Float[Tensor, "rows positions channels"]
+    ) -> Float[Tensor, "rows positions channels"]:
+        """Steer a site's activation.
+
+        Args:
+            site: What is done there.
+            activation: t, before any concept has changed it.
+        """
+        path, gate = site.site.path, site.gate
+        scores = gate.joined(
+            *(
+                self._reading(path, factor, activation) if factor in site.reads else gate.factor(factor, activation)
+                for factor in gate.factors
+            )
+        )
+        if gate.unit == "prompt":  # decided in the run's first call, and kept
+            scores = self._decided.setdefault(path, scores)[-len(scores) :]
+        self._record(path, scores)
+        return steer(activation, site.method(activation), self._weights[:, None] * (scores * site.weight))
+
+    def keep_reading(self, path: str, factor: str, scores: Float[Tensor, "rows positions"]) -> None:
+        """Keep what a gate read elsewhere, until its site asks.
+
+        Args:
+            path: The steered site.
+            factor: What was read.
+            scores: It, at the positions of the site that was read.
+        """
+        self._read[path, factor] = scores.unflatten(1, self._grid(scores.shape[1]))
+
+    def _reading(
+        self, path: str, factor: str, like: Float[Tensor, "rows positions channels"]
+    ) -> Float[Tensor, "rows positions"]:
+        """Give what a gate read elsewhere, on the grid of its site.
+
+        A site that runs before the one that its gate reads gets the scores of the step before, and 0 in the first.
+        """
+        if (path, factor) not in self._read:
+            return torch.zeros(like.shape[:2], device=like.device)
+        kept = self._read[path, factor][-len(like) :]  # guidance may have been switched off since: the last rows stay
+        return on_grid(kept, self._grid(like.shape[1])).flatten(1)
+
+    def _record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
+        """Keep a site's scores, if they are wanted: those of the rows that follow the prompt."""
+        if self.gates is not None and self._call is not None:
+            shown = scores[self._call.conditional]
+            if len(shown):
+                self.gates.add(path, shown.unflatten(1, self._grid(scores.shape[1])))
+
+    def _grid(self, positions: int) -> tuple[int, int]:
+        """Height and width behind a site's positions, in the running call."""
+        return grid_of(positions, self._call.grid if self._call is not None else (1, positions))
+
+
+def _copied(sites: Sequence[SteeredSite]) -> list[SteeredSite]:
+    """Gates and methods of this attachment's own, since they move to its device; what was shared stays shared."""
+    memo: dict[int, Any] = {}
+    return [replace(s, gate=deepcopy(s.gate, memo), method=deepcopy(s.method, memo)) for s in sites]
+
+
+def _checked_window(start: float, end: float) -> tuple[float, float]:
+    if not (0 <= start < end <= 1):
+        raise InputError(
+            f"start={start} and end={end} leave no part of the schedule. Give fractions with 0 <= start < end <= 1; "
+            "0 and 1 steer every step."
+        )
+    return start, end
+
+
+def checked_strength(strength: float | Sequence[float]) -> list[float]:
+    """Give λ as a list of finite numbers.
+
+    Args:
+        strength: One number, or one for each prompt of a batch.
+
+    Raises:
+        InputError: If a value is not a finite number, or there is none.
+    """
+    if isinstance(strength, Tensor):
+        strength = strength.flatten().tolist()
+    values = list(strength) if isinstance(strength, Sequence) and not isinstance(strength, str) else [strength]
+    numbers = [value for value in values if isinstance(value, int | float | Tensor) and math.isfinite(value)]
+    if not values or len(numbers) != len(values):
+        raise InputError(
+            f"strength must be a finite number, or one for each prompt of the batch, but is {strength!r}. 0 leaves "
+            "pictures as they are, 1 applies the method's full change; see the method for larger values."
+        )
+    return [float(value) for value in numbers]

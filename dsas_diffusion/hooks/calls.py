@@ -1,0 +1,275 @@
+"""What one call of a denoiser is: which rows follow the prompt, which step it is, where the image's positions are."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from inspect import signature
+from types import TracebackType
+from typing import Any, Final, Self
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .discovery import TEXT
+from .guidance import Half, denoiser_of
+from .image_tokens import IMAGE_FIRST, image_grid, text_lengths, tokens_of
+
+#: Denoisers whose pipelines put the conditional half first where both halves are in one call; all others do as Stable
+#: Diffusion does.
+CONDITIONAL_FIRST: Final = frozenset({"ZImageTransformer2DModel", "LuminaNextDiT2DModel", "StableCascadeUNet"})
+
+
+@dataclass(frozen=True)
+class DenoiserCall:
+    """One call of a denoiser.
+
+    Args:
+        step: The denoising step, from 0 in each run; both calls of a step, where guidance takes two, have the same.
+        rows: Batch size.
+        conditional: The rows that follow the prompt.
+        unconditional: Those that don't, where there is guidance.
+        grid: Height and width of the image's positions as they enter the denoiser; frames of a video stand one below
+            another.
+        tokens: How many positions the image stream has, reference images included; `None` where that differs from
+            level to level, as in a U-Net.
+        image_first: In a sequence that holds text and image, whether the image stands first.
+        text: (rows,) where the image begins in such a sequence, if that differs from row to row; else `None`.
+        device: Where it runs.
+    """
+
+    step: int
+    rows: int
+    conditional: slice
+    unconditional: slice
+    grid: tuple[int, int]
+    tokens: int | None
+    image_first: bool
+    text: Tensor | None
+    device: torch.device
+
+    def rows_of(self, half: Half) -> slice:
+        """Give the rows of a half; none where the call has none.
+
+        Args:
+            half: `"conditional"`, `"unconditional"` or `"both"`.
+        """
+        return slice(0, self.rows) if half == "both" else getattr(self, half)
+
+    def reduced_to(self, rows: slice) -> Self:
+        """Give the same call with some of its rows.
+
+        Args:
+            rows: Which.
+        """
+        count = len(range(*rows.indices(self.rows)))
+        kept = slice(0, count)
+        text = None if self.text is None else self.text[rows]
+        return replace(self, rows=count, conditional=kept, unconditional=slice(0, 0), text=text)
+
+    def image_of(
+        self, positions: Float[Tensor, "rows positions channels"]
+    ) -> Float[Tensor, "rows image_positions channels"]:
+        """Give the image's positions out of what a site holds.
+
+        Args:
+            positions: All of it; text and reference images may stand beside the image.
+        """
+        where = self._where(positions.shape[1])
+        if isinstance(where, slice):
+            return positions[:, where]
+        return positions.gather(1, where[:, :, None].expand(-1, -1, positions.shape[2]))
+
+    def with_image(
+        self,
+        positions: Float[Tensor, "rows positions channels"],
+        image: Float[Tensor, "rows image_positions channels"],
+    ) -> Float[Tensor, "rows positions channels"]:
+        """Put the image's positions back among the others.
+
+        Args:
+            positions: As given to `image_of`; it stays as it is.
+            image: The image's positions.
+        """
+        where = self._where(positions.shape[1])
+        if where == slice(None):
+            return image
+        if isinstance(where, slice):
+            return torch.cat([positions[:, : where.start], image, positions[:, where.stop :]], dim=1)
+        return positions.scatter(1, where[:, :, None].expand(-1, -1, positions.shape[2]), image)
+
+    def _where(self, total: int) -> slice | Tensor:
+        """Where the image is among so many positions."""
+        count = self.grid[0] * self.grid[1]
+        if self.tokens is None or total <= count:
+            return slice(None)
+        if self.image_first or total <= self.tokens:
+            return slice(0, count)
+        if self.text is not None:
+            return self.text[:, None] + torch.arange(count, device=self.text.device)
+        start = total - self.tokens
+        return slice(start, start + count)
+
+
+class CallReader:
+    """Reads every call of a pipeline's denoiser before it runs, as a context manager or until `remove`.
+
+    How many pictures a run draws is known from the latents that the pipeline prepares; the rows of a call beside it
+    tell whether both halves of classifier-free guidance are in one call. Where they are in two, the text that comes
+    first in a run is the prompt. Nothing is changed, and no value is read from the device but once a run, where a
+    model keeps its sizes there.
+
+    Args:
+        pipe: The pipeline.
+        on_call: Called with each call, before the denoiser runs.
+    """
+
+    def __init__(self, pipe: DiffusionPipeline, on_call: Callable[[DenoiserCall], None] | None = None) -> None:
+        self.pipe, self._on_call = pipe, on_call
+        self._denoiser = denoiser_of(pipe)
+        self._names = list(signature(type(self._denoiser).forward).parameters)[1:]
+        self._schedule: Tensor | None = None
+        self._call: DenoiserCall | None = None
+        self._step = -1
+        self._doubled = False
+        self._prompt: Any = None
+        self._grids: tuple[Any, tuple[int, int]] | None = None
+        self._pictures = _PictureCount.of(pipe)
+        self._handle = self._denoiser.register_forward_pre_hook(self._read, with_kwargs=True)
+
+    @property
+    def call(self) -> DenoiserCall:
+        """The call that is running.
+
+        Raises:
+            InputError: If none has run yet.
+        """
+        if self._call is None:
+            raise InputError("The denoiser has not run yet. Draw a picture first.")
+        return self._call
+
+    @property
+    def schedule(self) -> Tensor | None:
+        """The timesteps of the running run: another object in each."""
+        return self._schedule
+
+    def remove(self) -> None:
+        """Stop reading. Harmless when called again."""
+        self._handle.remove()
+        if self._pictures is not None:
+            self._pictures.release()
+            self._pictures = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def _read(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        handed = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        given = {name: handed[name] for name in self._names if name in handed}  # the latents first
+        timesteps = self.pipe.scheduler.timesteps
+        if timesteps is not self._schedule:  # every run sets its timesteps anew
+            self._schedule, self._step, self._doubled, self._prompt = timesteps, -1, False, None
+            self._grids = None
+        rows, device = _rows(given)
+        conditional, unconditional = self._halves(given, rows)
+        again = given.get("skip_layers") is not None  # skip-layer guidance: once more in the same step
+        if conditional.stop > conditional.start and not again:
+            self._step += 1
+        grid = self._grid(given)
+        text = text_lengths(denoiser, given)
+        self._call = DenoiserCall(
+            max(self._step, 0),
+            rows,
+            conditional,
+            unconditional,
+            grid,
+            tokens_of(denoiser, given, grid),
+            image_first=type(denoiser).__name__ in IMAGE_FIRST,
+            text=text,
+            device=device,
+        )
+        if self._on_call is not None:
+            self._on_call(self._call)
+
+    def _halves(self, given: Mapping[str, Any], rows: int) -> tuple[slice, slice]:
+        """Find the rows that follow the prompt, and those that don't."""
+        parts = self._parts(rows)
+        if parts > 1:
+            self._doubled = True
+            each = rows // parts
+            first = type(self._denoiser).__name__ in CONDITIONAL_FIRST
+            if parts == 3 and not getattr(self.pipe, "do_perturbed_attention_guidance", False):
+                first = True  # InstructPix2Pix: prompt and image, image alone, neither
+            return (slice(0, each), slice(each, rows)) if first else (slice(each, rows), slice(0, each))
+        text = next((given[name] for name in TEXT if given.get(name) is not None), None)
+        text = text[0] if isinstance(text, list | tuple) and text else text
+        if self._prompt is None:
+            self._prompt = text
+        follows = self._doubled or text is self._prompt  # one half alone, where both came together: guidance has ended
+        return (slice(0, rows), slice(0, 0)) if follows else (slice(0, 0), slice(0, rows))
+
+    def _parts(self, rows: int) -> int:
+        """How many predictions for each picture the call makes."""
+        pictures = None if self._pictures is None else self._pictures.pictures
+        if pictures and rows % pictures == 0:
+            return rows // pictures
+        return 2 if getattr(self.pipe, "do_classifier_free_guidance", False) and rows % 2 == 0 else 1
+
+    def _grid(self, given: Mapping[str, Any]) -> tuple[int, int]:
+        """The image's grid, which is the same in a whole run."""
+        sample = next(iter(given.values()))
+        shape = sample[0].shape if isinstance(sample, list | tuple) else sample.shape[1:]
+        if self._grids is None:
+            self._grids = shape, image_grid(self._denoiser, given)
+        elif self._grids[0] != shape:
+            raise InputError(
+                f"The latents changed their shape from {tuple(self._grids[0])} to {tuple(shape)} within one run, so "
+                "what gates have read no longer fits. Draw each size in a run of its own."
+            )
+        return self._grids[1]
+
+
+def _rows(given: Mapping[str, Any]) -> tuple[int, torch.device]:
+    """Batch size and device of a call, from its first argument: a tensor, or a list of one for each row."""
+    sample = next(iter(given.values()))
+    return len(sample), (sample[0] if isinstance(sample, list | tuple) else sample).device
+
+
+class _PictureCount:
+    """Stands in for a pipeline's `prepare_latents` and notes how many pictures it prepares; one for all readers."""
+
+    def __init__(self, pipe: DiffusionPipeline) -> None:
+        self._pipe, self._original, self._users = pipe, pipe.prepare_latents, 0
+        self._own = "prepare_latents" in vars(pipe)
+        self.pictures: int | None = None
+        pipe.prepare_latents = self
+
+    @classmethod
+    def of(cls, pipe: DiffusionPipeline) -> "_PictureCount | None":
+        """The pipeline's own, for one more reader; `None` where the pipeline prepares no latents."""
+        if not callable(getattr(pipe, "prepare_latents", None)):
+            return None
+        found = pipe.prepare_latents
+        count = found if isinstance(found, cls) else cls(pipe)
+        count._users += 1
+        return count
+
+    def release(self) -> None:
+        """One reader less; the last one takes it out."""
+        self._users -= 1
+        if self._users == 0 and vars(self._pipe).get("prepare_latents") is self:
+            del self._pipe.prepare_latents
+            if self._own:
+                self._pipe.prepare_latents = self._original
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = self._original(*args, **kwargs)
+        first = prepared[0] if isinstance(prepared, list | tuple) else prepared
+        self.pictures = len(first)
+        return prepared
