@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, overload
 
 import torch
 
@@ -15,29 +15,52 @@ from .world import check_name
 
 if TYPE_CHECKING:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
-#: The pipelines that exist, by the name of their weights' folder.
-PIPELINES: Final = ("unet",)
-_FILES: Final = (
+    Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusion3Pipeline
+
+_SHARED: Final = (
     "model_index.json",
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
     "text_encoder/model.safetensors",
     "tokenizer/tokenizer.json",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
+    "tokenizer/tokenizer_config.json",
     "vae/config.json",
     "vae/diffusion_pytorch_model.safetensors",
 )
+_FILES: Final[dict[str, tuple[str, ...]]] = {
+    "unet": (*_SHARED, "unet/config.json", "unet/diffusion_pytorch_model.safetensors"),
+    "dit": (
+        *_SHARED,
+        "text_encoder_2/config.json",
+        "text_encoder_2/model.safetensors",
+        "tokenizer_2/tokenizer.json",
+        "tokenizer_2/tokenizer_config.json",
+        "transformer/config.json",
+        "transformer/diffusion_pytorch_model.safetensors",
+    ),
+}
+#: The pipelines that exist, by the name of their weights' folder.
+PIPELINES: Final = tuple(_FILES)
 
 
+@overload
 def load_pipeline(
-    name: str = "unet", dtype: torch.dtype = torch.float32, folder: str | Path | None = None
-) -> StableDiffusionPipeline:
+    name: Literal["unet"] = "unet", dtype: torch.dtype = torch.float32, folder: str | Path | None = None
+) -> StableDiffusionPipeline: ...
+@overload
+def load_pipeline(
+    name: Literal["dit"], dtype: torch.dtype = torch.float32, folder: str | Path | None = None
+) -> StableDiffusion3Pipeline: ...
+@overload
+def load_pipeline(name: str, dtype: torch.dtype = torch.float32, folder: str | Path | None = None) -> Pipeline: ...
+def load_pipeline(name: str = "unet", dtype: torch.dtype = torch.float32, folder: str | Path | None = None) -> Pipeline:
     """Load a committed text-to-image pipeline, just as ``from_pretrained`` gives it.
 
     Args:
-        name: ``"unet"``.
+        name: ``"unet"`` for a :class:`~diffusers.StableDiffusionPipeline`, ``"dit"`` for a
+            :class:`~diffusers.StableDiffusion3Pipeline`.
         dtype: The type of its weights, which are stored in half precision.
         folder: Another folder in Diffusers' format; ``None`` for the committed one.
 
@@ -48,11 +71,16 @@ def load_pipeline(
         InputError: If there is no pipeline of that name, or its weights are missing or cut off.
     """
     check_name("pipeline", name, PIPELINES)
-    path = weights_folder(name, folder, _FILES)
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-
-    # The vae is annotated with AutoencoderKL, and runs AutoencoderTiny as well; bars for four small files are noise.
+    path = weights_folder(name, folder, _FILES[name])
+    # The vae is annotated with AutoencoderKL, and runs AutoencoderTiny as well; bars for a few small files are noise.
     with _unsaid("Expected types for vae"), _without_bars():
+        if name == "dit":
+            from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+
+            # The folder says that there is no third text encoder; Diffusers wants to hear it from the caller, too.
+            return StableDiffusion3Pipeline.from_pretrained(path, dtype=dtype, text_encoder_3=None, tokenizer_3=None)
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
         return StableDiffusionPipeline.from_pretrained(path, dtype=dtype)
 
 

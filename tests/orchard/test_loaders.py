@@ -7,7 +7,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from PIL import Image
+from untrained import untrained_dit, untrained_unet
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.orchard import load_clip, load_detector, load_pipeline
@@ -16,12 +18,9 @@ from dsas_diffusion.orchard.clip import CONFIG_FILE, WEIGHTS_FILE, clip_config
 from dsas_diffusion.orchard.detector import Detector, DetectorNetwork
 from dsas_diffusion.orchard.scenes import render
 from dsas_diffusion.orchard.tokenizer import build_tokenizer
-from dsas_diffusion.orchard.training.autoencoder import build_autoencoder
 from dsas_diffusion.orchard.training.clip import build_clip, contrastive_loss, encode_captions
 from dsas_diffusion.orchard.training.denoising import save_pipeline
 from dsas_diffusion.orchard.training.roundtrip import load_autoencoder
-from dsas_diffusion.orchard.training.text_encoder import build_text_encoder
-from dsas_diffusion.orchard.training.unet import assemble, build_unet
 from dsas_diffusion.orchard.world import OBJECTS
 
 
@@ -39,8 +38,8 @@ def folders(tmp_path_factory):
     weights.write_weights(
         root / "clip", clip.state_dict(), {CONFIG_FILE: config}, WEIGHTS_FILE, also=tokenizer.save_pretrained
     )
-    vae = build_autoencoder(torch.rand(4, 3, 64, 64) * 2 - 1)
-    save_pipeline(assemble(vae, build_text_encoder(tokenizer), tokenizer, build_unet()), root / "unet")
+    save_pipeline(untrained_unet(), root / "unet")
+    save_pipeline(untrained_dit(), root / "dit")
     return root
 
 
@@ -50,11 +49,17 @@ def copy(folders, tmp_path):
     return shutil.copytree(folders, tmp_path / "copy")
 
 
-LOADERS = {"detector": load_detector, "clip": load_clip, "unet": lambda folder: load_pipeline(folder=folder)}
+LOADERS = {
+    "detector": load_detector,
+    "clip": load_clip,
+    "unet": lambda folder: load_pipeline(folder=folder),
+    "dit": lambda folder: load_pipeline("dit", folder=folder),
+}
 BIGGEST = {
     "detector": "model.safetensors",
     "clip": "open_clip_model.safetensors",
     "unet": "unet/diffusion_pytorch_model.safetensors",
+    "dit": "transformer/diffusion_pytorch_model.safetensors",
 }
 
 
@@ -79,7 +84,13 @@ def test_cut_off_weights_are_told(model, copy):
 
 
 @pytest.mark.parametrize(
-    ("model", "file"), [("detector", "config.json"), ("clip", CONFIG_FILE), ("unet", "unet/config.json")]
+    ("model", "file"),
+    [
+        ("detector", "config.json"),
+        ("clip", CONFIG_FILE),
+        ("unet", "unet/config.json"),
+        ("dit", "text_encoder_2/config.json"),
+    ],
 )
 def test_a_broken_config_is_told(model, file, copy):
     (copy / model / file).write_text('{"width": ')
@@ -98,8 +109,25 @@ def test_weights_of_another_shape_are_told(copy):
 
 
 def test_an_unknown_pipeline_is_told():
-    with pytest.raises(InputError, match=r"no pipeline called 'vit'.*unet"):
+    with pytest.raises(InputError, match=r"no pipeline called 'vit'.*unet, dit"):
         load_pipeline("vit")
+
+
+@pytest.mark.parametrize("name", ["unet", "dit"])
+def test_every_file_that_a_pipeline_saves_is_missed(name, copy):
+    files = [file for file in (copy / name).rglob("*") if file.is_file()]
+    for file in files:
+        away = file.rename(file.with_suffix(".away"))
+        with pytest.raises(InputError, match=f"{file.parent.name}/{file.name} is missing"):
+            load_pipeline(name, folder=copy / name)
+        away.rename(file)
+
+
+def test_a_pipeline_of_the_other_class_is_told(folders):
+    with pytest.raises(InputError, match=r"Orchard's dit are incomplete: .*text_encoder_2/config.json is missing"):
+        load_pipeline("dit", folder=folders / "unet")
+    with pytest.raises(InputError, match=r"Orchard's unet are incomplete: .*unet/config.json is missing"):
+        load_pipeline("unet", folder=folders / "dit")
 
 
 def test_a_missing_autoencoder_is_told(tmp_path, folders):
@@ -116,6 +144,17 @@ def test_the_pipeline_draws_in_the_type_asked_for(folders):
     [image] = pipe("a banana", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images
     assert image.size == (64, 64)
     assert load_pipeline(dtype=torch.bfloat16, folder=folders / "unet").unet.dtype == torch.bfloat16
+    other = load_pipeline("dit", torch.bfloat16, folders / "dit")
+    parts = (other.transformer, other.vae, other.text_encoder, other.text_encoder_2)
+    assert {part.dtype for part in parts} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("unet", StableDiffusionPipeline), ("dit", StableDiffusion3Pipeline)])
+def test_a_pipeline_loads_without_a_word(name, kind, folders, caplog, capfd, recwarn):
+    assert type(load_pipeline(name, folder=folders / name)) is kind
+    assert caplog.messages == []
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
 
 
 def test_the_detector_takes_pictures_and_tensors_alike(folders):
