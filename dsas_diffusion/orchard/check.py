@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from .. import __version__
@@ -11,33 +12,38 @@ from ..evaluation.report import format_table, to_json
 from .clip import load_clip
 from .detector import load_detector
 from .figures import Figure
-from .measures import clip_figures, detector_figures, scene_figures, unet_figures
+from .measures import clip_figures, detector_figures, pipeline_figures, scene_figures
 from .pipeline import load_pipeline
 
-#: How many scenes (scenes, detector, CLIP) and prompts of a kind (U-Net) are measured.
+#: How many scenes (scenes, detector, CLIP) and prompts of a kind (pipelines) are measured.
 FULL: Final = (2000, 200)
 QUICK: Final = (500, 40)
 
 
-def measure(model: str, scenes: int, prompts: int, batch_size: int) -> list[Figure]:
-    """Measure the figures of one model.
+def measure(models: Sequence[str], scenes: int, prompts: int, batch_size: int) -> list[Figure]:
+    """Measure the figures of some models. All are loaded first, so missing weights cost no time.
 
     Args:
-        model: ``"scenes"``, ``"detector"``, ``"clip"`` or ``"unet"``.
+        models: Any of ``"scenes"``, ``"detector"``, ``"clip"``, ``"unet"`` and ``"dit"``.
         scenes: How many evaluation scenes.
         prompts: How many prompts of single objects, and of pairs; half as many of empty tables.
-        batch_size: Pictures that the U-Net draws at a time.
+        batch_size: Pictures that a pipeline draws at a time.
 
     Raises:
         InputError: If weights are missing or broken.
     """
-    measures: dict[str, Callable[[], list[Figure]]] = {
-        "scenes": lambda: scene_figures(scenes),
-        "detector": lambda: detector_figures(load_detector(), scenes),
-        "clip": lambda: clip_figures(load_clip(), scenes),
-        "unet": lambda: unet_figures(load_pipeline("unet"), load_detector(), prompts, batch_size),
-    }
-    return measures[model]()
+    loaded = [_loaded(model, scenes, prompts, batch_size) for model in models]
+    return [figure for measured in loaded for figure in measured()]
+
+
+def _loaded(model: str, scenes: int, prompts: int, batch_size: int) -> Callable[[], list[Figure]]:
+    if model == "scenes":
+        return partial(scene_figures, scenes)
+    if model == "detector":
+        return partial(detector_figures, load_detector(), scenes)
+    if model == "clip":
+        return partial(clip_figures, load_clip(), scenes)
+    return partial(pipeline_figures, model, load_pipeline(model), load_detector(), prompts, batch_size)
 
 
 def table(figures: Sequence[Figure]) -> str:

@@ -19,14 +19,16 @@ from .tokenizer import MAX_TOKENS, build_tokenizer
 from .world import OBJECTS, SEEDS
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from PIL import Image
 
     from .clip import Clip
     from .detector import Detector
+    from .pipeline import Pipeline
 
 #: An object counts as shown from this probability on.
 PRESENT: Final = 0.5
+#: By pipeline, the least shares asked: of single objects shown, of pairs shown whole, of empty tables left empty.
+ASKED: Final = {"unet": (0.95, 0.85, 0.95), "dit": (0.90, 0.75, 0.95)}
 _BATCH: Final = 125
 _FIRST: Final = SEEDS["evaluation"].start
 
@@ -124,10 +126,11 @@ def clip_figures(clip: Clip, n: int) -> list[Figure]:
     ]
 
 
-def unet_figures(pipe: StableDiffusionPipeline, detector: Detector, n: int, batch_size: int = 25) -> list[Figure]:
+def pipeline_figures(name: str, pipe: Pipeline, detector: Detector, n: int, batch_size: int = 25) -> list[Figure]:
     """Measure whether pictures show what their prompts ask for, by the detector, with the pipeline's own defaults.
 
     Args:
+        name: The pipeline's name, ``"unet"`` or ``"dit"``: what is asked depends on it.
         pipe: The pipeline; its progress bar is turned off.
         detector: The judge.
         n: How many prompts of single objects; as many of pairs, half as many of empty tables.
@@ -137,17 +140,18 @@ def unet_figures(pipe: StableDiffusionPipeline, detector: Detector, n: int, batc
     prompts = [caption for kind, count in kinds.items() for caption in prompts_of(kind, count)]
     tallies = {kind: Tally() for kind in kinds}
     tidy = Tally()
-    for prompt, shown in draw_and_judge(pipe, detector, prompts, batch_size):
+    for prompt, shown in draw_and_judge(name, pipe, detector, prompts, batch_size):
         kind = ("empty", "single", "pair")[len(prompt.spec.objects)]
         way = "named" if prompt.named else "unnamed"
         parts = () if kind == "empty" else (*prompt.objects, way, prompt.spec.look)
         tallies[kind].add(set(prompt.objects) <= shown if kind != "empty" else not shown, *parts)
         tidy.add(shown <= set(prompt.objects), kind)
+    single, pair, empty = ASKED[name]
     return [
-        tallies["single"].share("unet", "single objects shown", 0.95),
-        tallies["pair"].share("unet", "both objects of a pair shown", 0.85),
-        tallies["empty"].share("unet", "empty tables stay empty", 0.95),
-        tidy.share("unet", "nothing shown that was not asked for", 0.0),
+        tallies["single"].share(name, "single objects shown", single),
+        tallies["pair"].share(name, "both objects of a pair shown", pair),
+        tallies["empty"].share(name, "empty tables stay empty", empty),
+        tidy.share(name, "nothing shown that was not asked for", 0.0),
     ]
 
 
@@ -168,11 +172,12 @@ def prompts_of(kind: str, n: int) -> list[Caption]:
 
 
 def draw_and_judge(
-    pipe: StableDiffusionPipeline, detector: Detector, prompts: Sequence[Caption], batch_size: int
+    name: str, pipe: Pipeline, detector: Detector, prompts: Sequence[Caption], batch_size: int
 ) -> Iterator[tuple[Caption, set[str]]]:
     """Draw one picture a prompt, each from its own seed, and say what it shows.
 
     Args:
+        name: Shown beside the progress bar.
         pipe: The pipeline; its progress bar is turned off.
         detector: The judge.
         prompts: What to draw.
@@ -182,7 +187,7 @@ def draw_and_judge(
         The prompt and the names of the objects that the detector finds.
     """
     pipe.set_progress_bar_config(disable=True)
-    with tqdm(total=len(prompts), desc="unet", unit="image") as bar:
+    with tqdm(total=len(prompts), desc=name, unit="image") as bar:
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             seeds = range(_FIRST + start, _FIRST + start + len(batch))
@@ -191,7 +196,7 @@ def draw_and_judge(
             found = detector(images).probabilities
             bar.update(len(batch))
             for row, prompt in enumerate(batch):
-                yield prompt, {name for name in OBJECTS if found[name][row] > PRESENT}
+                yield prompt, {thing for thing in OBJECTS if found[thing][row] > PRESENT}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A sheet of the U-Net's own pictures, for looking at them."""
+"""A sheet of a pipeline's own pictures, for looking at them."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ PROMPTS: Final = (
 )
 
 
-def write_samples(file: Path, folder: str | Path | None = None, scale: int = 4) -> None:
+def write_samples(file: Path, name: str = "unet", folder: str | Path | None = None, scale: int = 4) -> None:
     """Draw sixteen prompts with the pipeline's own defaults, and write them as one PNG with their prompts.
 
     Args:
         file: The PNG.
+        name: The pipeline, ``"unet"`` or ``"dit"``.
         folder: The pipeline's folder; ``None`` for the committed one.
         scale: How many times the pictures are enlarged.
 
     Raises:
-        InputError: If the weights are missing or broken, or the file can't be written.
+        InputError: If there is no such pipeline, its weights are missing or broken, or the file can't be written.
     """
-    pipe = load_pipeline("unet", folder=folder)
+    pipe = load_pipeline(name, folder=folder)
     first = SEEDS["evaluation"].start
     generators = [torch.Generator().manual_seed(first + number) for number in range(len(PROMPTS))]
     images = pipe(list(PROMPTS), generator=generators).images

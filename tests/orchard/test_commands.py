@@ -2,17 +2,21 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from untrained import untrained_dit, untrained_unet
 
 from dsas_diffusion.cli import main
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard import cards, check
+from dsas_diffusion.orchard import cards, check, weight_files
+from dsas_diffusion.orchard.detector import Detector, DetectorNetwork
 from dsas_diffusion.orchard.figures import Figure, Tally, wilson_interval
-from dsas_diffusion.orchard.measures import prompts_of, scene_figures
+from dsas_diffusion.orchard.measures import pipeline_figures, prompts_of, scene_figures
 from dsas_diffusion.orchard.scenes import render
+from dsas_diffusion.orchard.training.denoising import save_pipeline
 from dsas_diffusion.orchard.world import SEEDS
 
 
@@ -84,6 +88,67 @@ def test_a_missed_figure_gives_status_1(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "MISSED" in out
     assert "42 % to 48 %" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "denoiser", "steps", "guidance", "asked"),
+    [
+        ("unet", "unet", 50, 7.5, [(0.95, 1.0), (0.85, 1.0), (0.95, 1.0), (0.0, 1.0)]),
+        ("dit", "transformer", 28, 7.0, [(0.90, 1.0), (0.75, 1.0), (0.95, 1.0), (0.0, 1.0)]),
+    ],
+)
+def test_pipelines_are_measured_with_their_class_defaults(name, denoiser, steps, guidance, asked):
+    pipe = untrained_unet() if name == "unet" else untrained_dit(small=True)
+    texts = []
+    getattr(pipe, denoiser).register_forward_pre_hook(
+        lambda module, args, kwargs: texts.append(kwargs["encoder_hidden_states"].shape), with_kwargs=True
+    )
+    figures = pipeline_figures(name, pipe, Detector(DetectorNetwork(16).eval()), 1, batch_size=2)
+    assert [figure.asked for figure in figures] == asked
+    assert {figure.model for figure in figures} == {name}
+    assert [figure.n for figure in figures] == [1, 1, 1, 3]
+    assert pipe.guidance_scale == guidance
+    tokens = 32 if name == "unet" else 32 + 256
+    assert [shape[:2] for shape in texts] == [(4, tokens)] * steps + [(2, tokens)] * steps  # guidance doubles the batch
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Committed weights of the DiT and the detector alone, the DiT with random ones and a card."""
+    folder = tmp_path / "weights"
+    shutil.copytree(weight_files.WEIGHTS / "detector", folder / "detector")
+    save_pipeline(untrained_dit(small=True), folder / "dit")
+    (folder / "dit" / "README.md").write_text(f"# DiT\n{cards.BEGIN}\n{cards.END}\n")
+    monkeypatch.setattr(weight_files, "WEIGHTS", folder)
+    monkeypatch.setattr(cards, "WEIGHTS", folder)
+    return folder
+
+
+def test_check_measures_the_dit(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(check, "QUICK", (1, 2))
+    file, sheet = tmp_path / "figures.json", tmp_path / "sheet.png"
+    arguments = ["--only", "dit", "--quick", "--json", str(file), "--samples", str(sheet), "--write_cards"]
+    status = main(["orchard", "check", *arguments])
+    report = json.loads(file.read_text())
+    assert status == (0 if report["met"] else 1)
+    assert {figure["model"] for figure in report["figures"]} == {"dit"}
+    assert "| single objects shown |" in (weights / "dit" / "README.md").read_text()
+    assert f"wrote {sheet}" in capsys.readouterr().out
+    assert Image.open(sheet).width > 4 * 256
+
+
+def test_missing_weights_are_told_before_anything_is_measured(weights, monkeypatch, capsys):
+    monkeypatch.setattr(check, "scene_figures", lambda *_: pytest.fail("measured before everything was loaded"))
+    assert main(["orchard", "check"]) == 2
+    assert "Orchard's clip are not there" in capsys.readouterr().err
+    shutil.rmtree(weights / "dit")
+    assert main(["orchard", "check", "--only", "dit"]) == 2
+    assert "train it again with `dsas orchard train dit`" in capsys.readouterr().err
+
+
+def test_samples_are_of_the_unet_unless_the_dit_is_measured(weights, tmp_path, capsys):
+    assert main(["orchard", "check", "--only", "scenes", "--quick", "--samples", str(tmp_path / "sheet.png")]) == 2
+    assert "Orchard's unet are not there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (7, 10), (199, 200), (200, 200)])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dsas_diffusion import orchard
-from dsas_diffusion.orchard.measures import clip_figures, detector_figures, unet_figures
+from dsas_diffusion.orchard.measures import clip_figures, detector_figures, pipeline_figures
 from dsas_diffusion.orchard.weight_files import WEIGHTS
 
 MEGABYTE = 1_000_000
@@ -49,4 +49,4 @@ def test_cards_show_the_committed_figures():
 
 @pytest.mark.full
 def test_the_pipeline():
-    assert missed(unet_figures(orchard.load_pipeline("unet"), orchard.load_detector(), 200)) == []
+    assert missed(pipeline_figures("unet", orchard.load_pipeline("unet"), orchard.load_detector(), 200)) == []
