@@ -73,7 +73,7 @@ def load_pipeline(name: str = "unet", dtype: torch.dtype = torch.float32, folder
     check_name("pipeline", name, PIPELINES)
     path = weights_folder(name, folder, _FILES[name])
     # The vae is annotated with AutoencoderKL, and runs AutoencoderTiny as well; bars for a few small files are noise.
-    with _unsaid("Expected types for vae"), _without_bars():
+    with unsaid("Expected types for vae"), without_bars():
         if name == "dit":
             from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
@@ -85,22 +85,24 @@ def load_pipeline(name: str = "unet", dtype: torch.dtype = torch.float32, folder
 
 
 @contextmanager
-def _unsaid(beginning: str) -> Generator[None]:
-    """Leave out the messages of Diffusers' pipeline loader that begin so."""
-    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+def unsaid(*phrases: str) -> Generator[None]:
+    """Leave out the messages of Diffusers' pipelines and models that hold one of these phrases."""
+    loggers = [logging.getLogger(f"diffusers.{name}") for name in ("pipelines.pipeline_utils", "models.modeling_utils")]
 
     def is_said(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(beginning)
+        return not any(phrase in record.getMessage() for phrase in phrases)
 
-    logger.addFilter(is_said)
+    for logger in loggers:
+        logger.addFilter(is_said)
     try:
         yield
     finally:
-        logger.removeFilter(is_said)
+        for logger in loggers:
+            logger.removeFilter(is_said)
 
 
 @contextmanager
-def _without_bars() -> Generator[None]:
+def without_bars() -> Generator[None]:
     """Show no progress bars of Diffusers and Transformers."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -119,8 +119,10 @@ def test_a_training_begins_with_the_weights_that_it_gets(pipe, tmp_path):
         assert torch.equal(value, given[name]), name
 
 
-def test_the_saved_pipeline_draws_with_the_class_defaults(pipe, tmp_path):
+def test_the_saved_pipeline_draws_with_the_class_defaults(pipe, tmp_path, caplog, capfd):
     save_pipeline(pipe, tmp_path / "pipeline")
+    assert pipe.transformer.dtype == torch.float32
+    assert (caplog.messages, capfd.readouterr()) == ([], ("", ""))
     loaded = StableDiffusion3Pipeline.from_pretrained(
         tmp_path / "pipeline", text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
     )

@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from ...files import atomic_folder
-from ..pipeline import load_pipeline
+from ..pipeline import load_pipeline, unsaid, without_bars
 from ..world import LOOKS
 from .data import SceneBatch
 from .loop import checkpoints
@@ -119,7 +119,9 @@ def save_pipeline(pipe: DiffusionPipeline, folder: Path) -> None:
         pipe: With an autoencoder.
         folder: Replaced if it is there.
     """
-    with atomic_folder(folder, overwrite=True) as partial:
+    # Diffusers tells of an empty list of parts to keep in single precision, and of text encoders absent on purpose.
+    unmeant = ("should be kept in float32: []", "self.text_encoder_3=None", "self.tokenizer_3=None")
+    with atomic_folder(folder, overwrite=True) as partial, unsaid(*unmeant), without_bars():
         pipe.to(dtype=torch.float16).save_pretrained(partial)
         # AutoencoderTiny writes the first entry itself, and warns of it as unknown whenever it is loaded; the second is
         # the folder on this machine that it came from.
@@ -127,4 +129,4 @@ def save_pipeline(pipe: DiffusionPipeline, folder: Path) -> None:
         config = partial / "vae" / "config.json"
         known = {key: value for key, value in json.loads(config.read_text()).items() if key not in unwanted}
         config.write_text(json.dumps(known, indent=2) + "\n")
-    pipe.to(dtype=torch.float32)
+        pipe.to(dtype=torch.float32)
