@@ -4,6 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters import (
+        SteeringMixin,
+        delete_steering,
+        disable_steering,
+        enable_steering,
+        get_active_steering,
+        get_list_steering,
+        load_steering,
+        set_steering,
+        unload_steering,
+    )
     from .calibration import calibrate
     from .errors import InputError
     from .fitting import fit
@@ -20,10 +31,19 @@ _HOMES = {
     "InputError": "errors",
     "PromptSet": "prompts",
     "Steerer": "hooks.steerer",
+    "SteeringMixin": "adapters",
     "Training": "training_loop",
     "calibrate": "calibration",
+    "delete_steering": "adapters",
+    "disable_steering": "adapters",
+    "enable_steering": "adapters",
     "fit": "fitting",
+    "get_active_steering": "adapters",
+    "get_list_steering": "adapters",
     "load_prompts": "prompts",
+    "load_steering": "adapters",
+    "set_steering": "adapters",
+    "unload_steering": "adapters",
 }
 
 __all__ = [
@@ -31,11 +51,20 @@ __all__ = [
     "InputError",
     "PromptSet",
     "Steerer",
+    "SteeringMixin",
     "Training",
     "__version__",
     "calibrate",
+    "delete_steering",
+    "disable_steering",
+    "enable_steering",
     "fit",
+    "get_active_steering",
+    "get_list_steering",
     "load_prompts",
+    "load_steering",
+    "set_steering",
+    "unload_steering",
 ]
 
 

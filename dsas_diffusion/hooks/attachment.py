@@ -48,8 +48,7 @@ class Attachment:
         self._projections: list[tuple[str, nn.Module]] = []
         if len(self.concepts) < len(concepts):
             raise InputError(f"Two of the concepts {', '.join(c.name for c in concepts)} have the same name.")
-        if max_change is not None and not max_change > 0:
-            raise InputError(f"max_change={max_change} must be above 0, such as 0.5; None sets no limit.")
+        checked_max_change(max_change)
         if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
             raise InputError(
                 f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
@@ -177,6 +176,20 @@ class Attachment:
         for module in self._hooked:  # the modules themselves: another may stand in their place by now
             HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK_NAME, recurse=False)
         self._hooked.clear()
+
+
+def checked_max_change(max_change: float | None) -> float | None:
+    """Give the limit back, if it is one.
+
+    Args:
+        max_change: The longest change as a share of the activation's own length, or `None`.
+
+    Raises:
+        InputError: If it is not a number above 0.
+    """
+    if max_change is not None and not max_change > 0:
+        raise InputError(f"max_change={max_change} must be above 0, such as 0.5; None sets no limit.")
+    return max_change
 
 
 def _hooks_of(module: nn.Module) -> dict[str, ModelHook]:

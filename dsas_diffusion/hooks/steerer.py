@@ -70,18 +70,35 @@ class Steerer:
         Raises:
             InputError: If λ is not finite, the window is empty, the model is another one, or it is steered already.
         """
+        concept = self.prepared(pipe, strength, start=start, end=end, half=half, record_gates=record_gates)
+        return Attachment(pipe, [concept])
+
+    def prepared(
+        self,
+        pipe: "DiffusionPipeline",
+        strength: float | Sequence[float] | None = None,
+        name: str | None = None,
+        **settings: Any,
+    ) -> AttachedConcept:
+        """Check that the steerer is this pipeline's, and give what an `Attachment` takes, which may hold several.
+
+        Args:
+            pipe: As for `attach`.
+            strength: As for `attach`.
+            name: How the concept is called; `None` for its label.
+            **settings: As for `attach`.
+
+        Raises:
+            InputError: As for `attach`.
+        """
         check_fingerprint(denoiser_of(pipe), self.manifest["model"], self.concept)
-        concept = AttachedConcept(
-            self.concept,
+        return AttachedConcept(
+            name or self.concept,
             list(self.sites.values()),
             self.strength if strength is None else strength,
-            start=start,
-            end=end,
-            half=half,
-            record_gates=record_gates,
             fitted=self.manifest["generation"],
+            **settings,
         )
-        return Attachment(pipe, [concept])
 
     @contextmanager
     def attached(

@@ -1,0 +1,265 @@
+"""Steering as an adapter, like a LoRA: load, set, switch off and on, unload, on any pipeline object."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import InputError
+from .hooks.attachment import Attachment, checked_max_change
+from .hooks.steerer import Steerer
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+#: λ as it may be given: one number, or one per prompt of the batch.
+Strength = float | Sequence[float]
+#: Where a pipeline keeps its steering.
+_PLACE: Final = "_dsas_adapters"
+
+
+class _Adapters:
+    """The steerers of one pipeline by name, and λ of those that are on."""
+
+    def __init__(self, pipe: "DiffusionPipeline") -> None:
+        self.pipe = pipe
+        self.loaded: dict[str, Steerer] = {}
+        self.active: dict[str, Strength] = {}
+        self.enabled = True
+        self.max_change: float | None = None
+        self._attachment: Attachment | None = None
+
+    @classmethod
+    def of(cls, pipe: "DiffusionPipeline") -> "_Adapters":
+        """The pipeline's own."""
+        return vars(pipe).setdefault(_PLACE, cls(pipe))
+
+    def apply(self, loaded: dict[str, Steerer], active: dict[str, Strength], enabled: bool = True) -> None:
+        """Bring the pipeline to a state; what is wrong with it is said before anything is changed."""
+        if unknown := sorted(active.keys() - loaded.keys()):
+            raise InputError(_unknown(unknown[0], loaded))
+        concepts = [loaded[name].prepared(self.pipe, λ, name=name) for name, λ in active.items()] if enabled else []
+        now = self._attachment
+        if now is not None and now.max_change == self.max_change and list(now.concepts) == list(active) and enabled:
+            for name, λ in active.items():  # in place, so that a compiled model needs no new graph
+                now.set_strength(λ, name)
+        else:
+            self._detach()
+            self._attachment = Attachment(self.pipe, concepts, self.max_change) if concepts else None
+        self.loaded, self.active, self.enabled = loaded, active, enabled
+
+    def _detach(self) -> None:
+        if self._attachment is not None:
+            self._attachment.detach()
+            self._attachment = None
+
+
+def _unknown(name: str, loaded: Mapping[str, Steerer]) -> str:
+    known = f"Loaded are {', '.join(loaded)}." if loaded else "None is loaded yet; load_steering does that."
+    return f"There is no steering called {name!r} on this pipeline. {known}"
+
+
+def load_steering(
+    pipe: "DiffusionPipeline",
+    source: "str | Path | Steerer",
+    adapter_name: str | None = None,
+    *,
+    strength: Strength | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> None:
+    """Load a steerer onto a pipeline and switch it on, beside those that are on already.
+
+    Args:
+        pipe: A pipeline with the denoiser that the steerer was fitted on.
+        source: A folder, a hub id (`"user/banana-off"`), or a steerer.
+        adapter_name: How it is called from here on; `None` for the concept's label.
+        strength: λ; `None` for the steerer's own.
+        revision: Branch, tag or commit on the hub.
+        token: Access token for private repositories.
+
+    Raises:
+        InputError: If it can't be loaded, is another model's, its name is taken, or λ is not finite.
+    """
+    steerer = source if isinstance(source, Steerer) else Steerer.from_pretrained(source, revision=revision, token=token)
+    name = adapter_name or steerer.concept
+    mine = _Adapters.of(pipe)
+    if name in mine.loaded:
+        raise InputError(
+            f"There is a steering called {name!r} on this pipeline already. Give adapter_name= another name, or call "
+            f"delete_steering(pipe, {name!r}) first."
+        )
+    own = steerer.strength if strength is None else strength
+    mine.apply({**mine.loaded, name: steerer}, {**mine.active, name: own}, mine.enabled)
+
+
+def set_steering(
+    pipe: "DiffusionPipeline",
+    strengths: Mapping[str, Strength] | Sequence[str] | str,
+    max_change: float | None = None,
+) -> None:
+    """Switch on exactly the steerings that are named; their changes add.
+
+    Args:
+        pipe: The pipeline.
+        strengths: λ by name, `{"banana": 1.5, "apple": 2.0}`; or names alone, each with its steerer's own λ.
+        max_change: The longest change at a position, as a share of the activation's own length there, above 0; `None`
+            for no limit.
+
+    Raises:
+        InputError: If a name is unknown, a λ is not finite, or `max_change` is not positive.
+    """
+    mine = _Adapters.of(pipe)
+    if not isinstance(strengths, Mapping):
+        names = [strengths] if isinstance(strengths, str) else list(strengths)
+        strengths = {name: mine.loaded[name].strength if name in mine.loaded else 0.0 for name in names}
+    before, mine.max_change = mine.max_change, checked_max_change(max_change)
+    try:
+        mine.apply(mine.loaded, dict(strengths))
+    except BaseException:
+        mine.max_change = before
+        raise
+
+
+def enable_steering(pipe: "DiffusionPipeline") -> None:
+    """Switch on again what `disable_steering` has switched off.
+
+    Args:
+        pipe: The pipeline.
+    """
+    mine = _Adapters.of(pipe)
+    mine.apply(mine.loaded, mine.active)
+
+
+def disable_steering(pipe: "DiffusionPipeline") -> None:
+    """Switch all steering off, without forgetting it; the pipeline then draws as if nothing were loaded.
+
+    Args:
+        pipe: The pipeline.
+    """
+    mine = _Adapters.of(pipe)
+    mine.apply(mine.loaded, mine.active, enabled=False)
+
+
+def delete_steering(pipe: "DiffusionPipeline", names: Sequence[str] | str) -> None:
+    """Forget some of the loaded steerings.
+
+    Args:
+        pipe: The pipeline.
+        names: Which.
+
+    Raises:
+        InputError: If a name is unknown.
+    """
+    mine = _Adapters.of(pipe)
+    gone = [names] if isinstance(names, str) else list(names)
+    if unknown := sorted(set(gone) - mine.loaded.keys()):
+        raise InputError(_unknown(unknown[0], mine.loaded))
+    kept = {name: steerer for name, steerer in mine.loaded.items() if name not in gone}
+    mine.apply(kept, {name: λ for name, λ in mine.active.items() if name in kept}, mine.enabled)
+
+
+def unload_steering(pipe: "DiffusionPipeline") -> None:
+    """Forget all of it; no trace of steering is left in the pipeline.
+
+    Args:
+        pipe: The pipeline.
+    """
+    _Adapters.of(pipe).apply({}, {})
+    del vars(pipe)[_PLACE]
+
+
+def get_active_steering(pipe: "DiffusionPipeline") -> dict[str, Strength]:
+    """Give λ of the steerings that are on, by name.
+
+    Args:
+        pipe: The pipeline.
+    """
+    mine = vars(pipe).get(_PLACE)
+    return dict(mine.active) if mine is not None and mine.enabled else {}
+
+
+def get_list_steering(pipe: "DiffusionPipeline") -> list[str]:
+    """Give the names of all that is loaded, on or off.
+
+    Args:
+        pipe: The pipeline.
+    """
+    mine = vars(pipe).get(_PLACE)
+    return [] if mine is None else list(mine.loaded)
+
+
+class SteeringMixin:
+    """The same verbs as a pipeline's methods, and `steering_strength=` in its call.
+
+    Put it in front of a pipeline class: `class SteeredFluxPipeline(SteeringMixin, FluxPipeline)`. A call then takes
+    `steering_strength`: λ for this call alone, as one number or one per prompt for all steerings that are on, or by
+    name; 0 draws as if nothing were loaded.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" not in vars(cls):
+            setattr(cls, "__call__", _with_strength(cls.__call__))  # noqa: B010 - the class's own, in front of Diffusers'
+
+    def load_steering(self, source: "str | Path | Steerer", adapter_name: str | None = None, **settings: Any) -> None:
+        """See :func:`load_steering`."""
+        load_steering(self, source, adapter_name, **settings)  # ty: ignore[invalid-argument-type]
+
+    def set_steering(
+        self, strengths: Mapping[str, Strength] | Sequence[str] | str, max_change: float | None = None
+    ) -> None:
+        """See :func:`set_steering`."""
+        set_steering(self, strengths, max_change)  # ty: ignore[invalid-argument-type]
+
+    def enable_steering(self) -> None:
+        """See :func:`enable_steering`."""
+        enable_steering(self)  # ty: ignore[invalid-argument-type]
+
+    def disable_steering(self) -> None:
+        """See :func:`disable_steering`."""
+        disable_steering(self)  # ty: ignore[invalid-argument-type]
+
+    def delete_steering(self, names: Sequence[str] | str) -> None:
+        """See :func:`delete_steering`."""
+        delete_steering(self, names)  # ty: ignore[invalid-argument-type]
+
+    def unload_steering(self) -> None:
+        """See :func:`unload_steering`."""
+        unload_steering(self)  # ty: ignore[invalid-argument-type]
+
+    def get_active_steering(self) -> dict[str, Strength]:
+        """See :func:`get_active_steering`."""
+        return get_active_steering(self)  # ty: ignore[invalid-argument-type]
+
+    def get_list_steering(self) -> list[str]:
+        """See :func:`get_list_steering`."""
+        return get_list_steering(self)  # ty: ignore[invalid-argument-type]
+
+
+def _with_strength(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a pipeline's call one more keyword, visible in its signature."""
+
+    @functools.wraps(call)
+    def steered(
+        self: Any, *args: Any, steering_strength: Strength | Mapping[str, Strength] | None = None, **kwargs: Any
+    ) -> Any:
+        if steering_strength is None:
+            return call(self, *args, **kwargs)
+        before = get_active_steering(self)
+        named = steering_strength
+        if not isinstance(named, Mapping):
+            named = dict.fromkeys(before, named)
+        mine = _Adapters.of(self)
+        mine.apply(mine.loaded, {**before, **named}, mine.enabled)
+        try:
+            return call(self, *args, **kwargs)
+        finally:
+            mine.apply(mine.loaded, before, mine.enabled)
+
+    signature = inspect.signature(call)
+    added = inspect.Parameter("steering_strength", inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = sorted([*signature.parameters.values(), added], key=lambda parameter: parameter.kind)
+    vars(steered)["__signature__"] = signature.replace(parameters=parameters)
+    return steered
