@@ -3,13 +3,16 @@
 import torch
 from diffusers import DiffusionPipeline
 
-from . import unets
+from . import flux, transformers, unets
 from .family import Family
 
 __all__ = ["FAMILIES", "Family", "draw"]
 
 FAMILIES = {
-    family.name: family for module in (unets,) for family in vars(module).values() if isinstance(family, Family)
+    family.name: family
+    for module in (unets, transformers, flux)
+    for family in vars(module).values()
+    if isinstance(family, Family)
 }
 
 
