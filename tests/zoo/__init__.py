@@ -3,14 +3,14 @@
 import torch
 from diffusers import DiffusionPipeline
 
-from . import flux, transformers, unets, video
+from . import flux, held_back, transformers, unets, video
 from .family import Family
 
 __all__ = ["FAMILIES", "Family", "draw"]
 
 FAMILIES = {
     family.name: family
-    for module in (unets, transformers, flux, video)
+    for module in (unets, transformers, flux, video, held_back)
     for family in vars(module).values()
     if isinstance(family, Family)
 }
