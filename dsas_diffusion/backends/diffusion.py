@@ -54,7 +54,13 @@ def generate(
         for start in range(0, len(prompts), batch_size):
             part = slice(start, start + batch_size)
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
-            drawn = call(prompt=list(prompts[part]), generator=generators, **settings)
+            # Several pipelines refuse one negative prompt beside a list of prompts.
+            own = {
+                name: [value] * len(generators)
+                for name, value in settings.items()
+                if name.startswith("negative_prompt") and isinstance(value, str)
+            }
+            drawn = call(prompt=list(prompts[part]), generator=generators, **{**settings, **own})
             yield drawn.images if hasattr(drawn, "images") else drawn.frames
 
 

@@ -207,7 +207,7 @@ class CallReader:
             if parts == 3 and not getattr(self.pipe, "do_perturbed_attention_guidance", False):
                 first = True  # InstructPix2Pix: prompt and image, image alone, neither
             return (slice(0, each), slice(each, rows)) if first else (slice(each, rows), slice(0, each))
-        text = next((given[name] for name in TEXT if given.get(name) is not None), None)
+        text = next((value for name, value in given.items() if name.startswith(TEXT) and value is not None), None)
         text = text[0] if isinstance(text, list | tuple) and text else text
         if self._prompt is None:
             self._prompt = text

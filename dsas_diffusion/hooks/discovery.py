@@ -16,10 +16,11 @@ from torch import Tensor, nn
 #: projection.
 QUERIES: Final = ("to_q", "to_qkv", "to_qkv_mlp_proj", "q_proj", "q", "qkv", "qkv_proj", "query", "wq")
 OUTPUTS: Final = ("to_out", "out_proj", "o_proj", "o", "wo", "proj_out", "dense")
-#: Names of the argument through which the text comes into a denoiser.
+#: How the argument is called through which the text comes into a denoiser; some models have several such.
 TEXT: Final = ("encoder_hidden_states", "cap_feats", "prompt_embeds", "context")
-#: Parts of module names that stand for the text's own stream.
-TEXT_STREAM: Final = ("context", "encoder", "txt", "caption", "token_refiner")
+#: Parts of module names that stand for the text's own stream, and of those that bring text, time or latents in.
+TEXT_STREAM: Final = ("context", "encoder", "txt", "caption", "cap_", "token_refiner")
+WAYS_IN: Final = ("embed", "time_", "pool")
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -30,7 +31,8 @@ def is_attention(module: nn.Module) -> bool:
     """
     if isinstance(module, Attention | AttentionModuleMixin):
         return True
-    return "attention" in type(module).__name__.lower() and query_of(module) is not None
+    name = type(module).__name__.lower()
+    return "attention" in name and "pool" not in name and query_of(module) is not None  # a pool gives no positions
 
 
 def query_of(attention: nn.Module) -> Any:
@@ -63,12 +65,13 @@ def _plain(projection: Any) -> Any:
     return projection if hasattr(projection, "in_features") else None
 
 
-def attention_kind(attention: Any, denoiser: nn.Module) -> str:
+def attention_kind(attention: Any, path: str, denoiser: nn.Module) -> str:
     """Tell `cross-attention`, `joint-attention` (text in a stream of its own) and `self-attention` apart.
 
     Args:
         attention: An attention module.
-        denoiser: The model that it belongs to.
+        path: Where it is in the model.
+        denoiser: The model.
     """
     if any(getattr(attention, name, None) is not None for name in ("add_k_proj", "add_qkv_proj", "to_added_qkv")):
         return "joint-attention"
@@ -76,11 +79,31 @@ def attention_kind(attention: Any, denoiser: nn.Module) -> str:
     if cross is None:
         query, key = query_of(attention), getattr(attention, "to_k", None)
         cross = key is not None and key.in_features != query.in_features
+        holder, _, name = path.rpartition(".")
+        cross = cross or _is_handed_text(type(denoiser.get_submodule(holder)), name)
     width = getattr(denoiser, "config", {}).get("cross_attention_dim") if hasattr(denoiser, "config") else None
     own = getattr(attention, "cross_attention_dim", None)
     if cross and isinstance(width, int) and isinstance(own, int) and own not in (width, _caption_width(denoiser)):
         cross = False  # a class that always names a width, as Kandinsky 3's self-attention
     return "cross-attention" if cross else "self-attention"
+
+
+@cache
+def _is_handed_text(holder: type[nn.Module], name: str) -> bool:
+    """Whether a module's own code calls one of its parts with the text as it came in."""
+    for node in ast.walk(_code_of(holder)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"self.{name}":
+            handed = [*node.args, *(keyword.value for keyword in node.keywords)]
+            return any(isinstance(value, ast.Name) and value.id.startswith(TEXT) for value in handed)
+    return False
+
+
+def _code_of(kind: type[nn.Module]) -> ast.AST:
+    """A class's `forward`; an empty tree where there is no source at hand."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
 
 
 def _caption_width(denoiser: Any) -> int | None:
@@ -130,16 +153,25 @@ def takes_text(denoiser: nn.Module) -> bool:
     Args:
         denoiser: The model.
     """
-    return any(name in TEXT for name in inspect.signature(type(denoiser).forward).parameters)
+    return any(name.startswith(TEXT) for name in inspect.signature(type(denoiser).forward).parameters)
 
 
 def is_text_stream(path: str) -> bool:
-    """Whether a module's name says that it works on the text alone.
+    """Whether a name says that it is the text's own.
+
+    Args:
+        path: A module's path in the model, or a variable's name.
+    """
+    return any(part in path for part in TEXT_STREAM)
+
+
+def is_way_in(path: str) -> bool:
+    """Whether a module's name says that it comes before the image's own layers.
 
     Args:
         path: Its path in the model.
     """
-    return any(part in segment for segment in path.split(".") for part in TEXT_STREAM)
+    return any(part in path for part in WAYS_IN)
 
 
 def norm_width(module: nn.Module) -> int | None:
@@ -181,11 +213,7 @@ def image_index(kind: type[nn.Module]) -> int:
 
 
 def _index_by_names(kind: type[nn.Module]) -> int:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
-    except (OSError, TypeError, SyntaxError):  # no source at hand
-        return 0
-    returned = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    returned = [node.value for node in ast.walk(_code_of(kind)) if isinstance(node, ast.Return)]
     for value in reversed(returned):
         if isinstance(value, ast.Tuple):
             names = [element.id if isinstance(element, ast.Name) else "" for element in value.elts]

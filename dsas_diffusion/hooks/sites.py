@@ -21,6 +21,7 @@ from .discovery import (
     image_index,
     is_attention,
     is_text_stream,
+    is_way_in,
     norm_width,
     output_of,
     takes_text,
@@ -164,7 +165,7 @@ def all_sites(denoiser: nn.Module) -> list[Site]:
     widths = {path: width for path, _, width in blocks(denoiser)}
     sites, inside = [], "\n"
     for path, module in denoiser.named_modules():
-        if is_text_stream(path):
+        if is_text_stream(path) or is_way_in(path):
             continue
         if path in kinds:
             width = attention_width(module)
@@ -190,7 +191,7 @@ def _attention_kinds(denoiser: nn.Module) -> dict[str, str]:
     block is then shared by text and image.
     """
     found = {path: m for path, m in denoiser.named_modules() if path and is_attention(m)}
-    kinds = {path: attention_kind(m, denoiser) for path, m in found.items()}
+    kinds = {path: attention_kind(m, path, denoiser) for path, m in found.items()}
     if "cross-attention" in kinds.values() or not takes_text(denoiser):
         return kinds
     holders = Counter(path.rpartition(".")[0] for path in kinds)

@@ -6,7 +6,7 @@ from diffusers import DiffusionPipeline
 from . import flux, held_back, transformers, unets, video
 from .family import Family
 
-__all__ = ["FAMILIES", "Family", "draw"]
+__all__ = ["FAMILIES", "Family", "draw", "pictures"]
 
 FAMILIES = {
     family.name: family
