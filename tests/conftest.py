@@ -13,4 +13,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # The shapes written in core's signatures are checked at every call. (Methods and gates return `Self`, which beartype
 # refuses on functions decorated one by one, as the hook does.)
-install_import_hook("dsas_diffusion.core", "beartype.beartype")
+if "DSAS_UNCHECKED" not in os.environ:  # set where functions are compiled, which their wrappers can't be
+    install_import_hook("dsas_diffusion.core", "beartype.beartype")

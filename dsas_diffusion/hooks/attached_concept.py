@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.features import grid_of, on_grid
-from ..core.steer import steer
+from ..core.features import grid_of
 from ..errors import InputError
+from .attached_site import AttachedSite
 from .calls import DenoiserCall
 from .gate_record import GateRecord
 from .guidance import Half, checked_half
@@ -51,13 +51,12 @@ class AttachedConcept:
     ) -> None:
         self.name, self.strength, self.half = name, checked_strength(strength), checked_half(half)
         self.start, self.end = _checked_window(start, end)
-        self.sites = _copied(sites)
+        self.sites = [AttachedSite(self, steered) for steered in _copied(sites)]
         self.gates = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
         self._fitted = dict(fitted or {})
-        self._weights = torch.zeros(0)
+        #: λ of each row of the running call, 0 where nothing is steered.
+        self.weights = torch.zeros(0)
         self._call: DenoiserCall | None = None
-        self._read: dict[tuple[str, str], Tensor] = {}
-        self._decided: dict[str, Tensor] = {}
 
     def begin_run(self, sampling: Mapping[str, Any]) -> None:
         """Forget what the run before has read, and warn once of other sampling settings than the fit's.
@@ -65,8 +64,8 @@ class AttachedConcept:
         Args:
             sampling: Settings of the new run.
         """
-        self._read.clear()
-        self._decided.clear()
+        for site in self.sites:
+            site.begin_run()
         if self.gates is not None:
             self.gates.begin_run()
         other = [key for key, value in sampling.items() if key in self._fitted and self._fitted[key] != value]
@@ -90,12 +89,12 @@ class AttachedConcept:
             InputError: If λ has a number of values that doesn't fit the batch.
         """
         self._call = call
-        if self._weights.shape[0] != call.rows or self._weights.device != call.device:
-            self._weights = torch.zeros(call.rows, device=call.device)
-        self._weights.zero_()
+        if self.weights.shape[0] != call.rows or self.weights.device != call.device:
+            self.weights = torch.zeros(call.rows, device=call.device)
+        self.weights.zero_()
         chosen = call.rows_of(self.half)
         if chosen.stop > chosen.start and self.start <= progress < self.end:
-            self._weights[chosen] = self._strengths(call, chosen.stop - chosen.start)
+            self.weights[chosen] = self._strengths(call, chosen.stop - chosen.start)
 
     def _strengths(self, call: DenoiserCall, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""
@@ -109,58 +108,24 @@ class AttachedConcept:
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(pictures // len(self.strength))
         return strength.repeat(rows // pictures).to(call.device)
 
-    def steered(
-        self, site: SteeredSite, activation: Float[Tensor, "rows positions channels"]
-    ) -> Float[Tensor, "rows positions channels"]:
-        """Steer a site's activation.
-
-        Args:
-            site: What is done there.
-            activation: t, before any concept has changed it.
-        """
-        path, gate = site.site.path, site.gate
-        scores = gate.joined(
-            *(
-                self._reading(path, factor, activation) if factor in site.reads else gate.factor(factor, activation)
-                for factor in gate.factors
-            )
-        )
-        if gate.unit == "prompt":  # decided in the run's first call, and kept
-            scores = self._decided.setdefault(path, scores)[-len(scores) :]
-        self._record(path, scores)
-        return steer(activation, site.method(activation), self._weights[:, None] * (scores * site.weight))
-
-    def keep_reading(self, path: str, factor: str, scores: Float[Tensor, "rows positions"]) -> None:
-        """Keep what a gate read elsewhere, until its site asks.
+    def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
+        """Keep a site's scores: those of the rows that follow the prompt.
 
         Args:
             path: The steered site.
-            factor: What was read.
-            scores: It, at the positions of the site that was read.
+            scores: What its gate says.
         """
-        self._read[path, factor] = scores.unflatten(1, self._grid(scores.shape[1]))
-
-    def _reading(
-        self, path: str, factor: str, like: Float[Tensor, "rows positions channels"]
-    ) -> Float[Tensor, "rows positions"]:
-        """Give what a gate read elsewhere, on the grid of its site.
-
-        A site that runs before the one that its gate reads gets the scores of the step before, and 0 in the first.
-        """
-        if (path, factor) not in self._read:
-            return torch.zeros(like.shape[:2], device=like.device)
-        kept = self._read[path, factor][-len(like) :]  # guidance may have been switched off since: the last rows stay
-        return on_grid(kept, self._grid(like.shape[1])).flatten(1)
-
-    def _record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
-        """Keep a site's scores, if they are wanted: those of the rows that follow the prompt."""
         if self.gates is not None and self._call is not None:
             shown = scores[self._call.conditional]
             if len(shown):
-                self.gates.add(path, shown.unflatten(1, self._grid(scores.shape[1])))
+                self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
 
-    def _grid(self, positions: int) -> tuple[int, int]:
-        """Height and width behind a site's positions, in the running call."""
+    def grid(self, positions: int) -> tuple[int, int]:
+        """Give height and width behind a site's positions, in the running call.
+
+        Args:
+            positions: How many.
+        """
         return grid_of(positions, self._call.grid if self._call is not None else (1, positions))
 
 

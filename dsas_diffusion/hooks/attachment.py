@@ -66,17 +66,18 @@ class Attachment:
     def _register(self) -> None:
         places: dict[Site, Place] = {}
         for concept in self.concepts.values():
-            for steered in concept.sites:
-                places.setdefault(steered.site, Place(steered.site)).steered.append((concept, steered))
-                for factor, site in steered.reads.items():
-                    places.setdefault(site, Place(site)).readers.append((concept, steered, factor))
+            for attached in concept.sites:
+                here = attached.steered.site
+                places.setdefault(here, Place(here)).steered.append(attached)
+                for factor, site in attached.steered.reads.items():
+                    places.setdefault(site, Place(site)).readers.append((attached, factor))
         modules: dict[str, list[Place]] = {}
         for place in places.values():
             modules.setdefault(place.site.module, []).append(place)
         for path, here in modules.items():
             module = self._denoiser.get_submodule(path)
             heads = any(place.site.is_head for place in here)
-            hook = (HeadsHook if heads else OutputHook)(here, self)
+            hook = (HeadsHook if heads else OutputHook)(here, self, module)
             HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
             self._hooked.append(module)
             if heads:

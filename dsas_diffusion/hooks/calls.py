@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .discovery import TEXT
-from .guidance import Half, denoiser_of
+from .guidance import DENOISERS, Half, denoiser_of
 from .image_tokens import IMAGE_FIRST, image_grid, text_lengths, tokens_of
 
 #: Denoisers whose pipelines put the conditional half first where both halves are in one call; all others do as Stable
@@ -135,8 +135,8 @@ class CallReader:
         self._doubled = False
         self._prompt: Any = None
         self._grids: tuple[Any, tuple[int, int]] | None = None
-        self._pictures = _PictureCount.of(pipe)
-        self._handle = self._denoiser.register_forward_pre_hook(self._read, with_kwargs=True)
+        self._pictures = _PictureCount.of(pipe, self)
+        self._outside = _Outside(pipe, self._read)
 
     @property
     def call(self) -> DenoiserCall:
@@ -156,10 +156,14 @@ class CallReader:
 
     def remove(self) -> None:
         """Stop reading. Harmless when called again."""
-        self._handle.remove()
+        self._outside.leave()
         if self._pictures is not None:
-            self._pictures.release()
+            self._pictures.release(self)
             self._pictures = None
+
+    def begin_run(self) -> None:
+        """Stand where calls of the denoiser begin: it may have been compiled since the last run."""
+        self._outside.stand()
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +173,8 @@ class CallReader:
     ) -> None:
         self.remove()
 
-    def _read(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _read(self, called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        denoiser = self._denoiser
         handed = {**dict(zip(self._names, args, strict=False)), **kwargs}
         given = {name: handed[name] for name in self._names if name in handed}  # the latents first
         timesteps = self.pipe.scheduler.timesteps
@@ -245,25 +250,26 @@ class _PictureCount:
     """Stands in for a pipeline's `prepare_latents` and notes how many pictures it prepares; one for all readers."""
 
     def __init__(self, pipe: DiffusionPipeline) -> None:
-        self._pipe, self._original, self._users = pipe, pipe.prepare_latents, 0
+        self._pipe, self._original = pipe, pipe.prepare_latents
+        self._readers: list[CallReader] = []
         self._own = "prepare_latents" in vars(pipe)
         self.pictures: int | None = None
         pipe.prepare_latents = self
 
     @classmethod
-    def of(cls, pipe: DiffusionPipeline) -> "_PictureCount | None":
+    def of(cls, pipe: DiffusionPipeline, reader: CallReader) -> "_PictureCount | None":
         """The pipeline's own, for one more reader; `None` where the pipeline prepares no latents."""
         if not callable(getattr(pipe, "prepare_latents", None)):
             return None
         found = pipe.prepare_latents
         count = found if isinstance(found, cls) else cls(pipe)
-        count._users += 1
+        count._readers.append(reader)
         return count
 
-    def release(self) -> None:
+    def release(self, reader: CallReader) -> None:
         """One reader less; the last one takes it out."""
-        self._users -= 1
-        if self._users == 0 and vars(self._pipe).get("prepare_latents") is self:
+        self._readers.remove(reader)
+        if not self._readers and vars(self._pipe).get("prepare_latents") is self:
             del self._pipe.prepare_latents
             if self._own:
                 self._pipe.prepare_latents = self._original
@@ -272,4 +278,58 @@ class _PictureCount:
         prepared = self._original(*args, **kwargs)
         first = prepared[0] if isinstance(prepared, list | tuple) else prepared
         self.pictures = len(first)
+        for reader in self._readers:
+            reader.begin_run()
         return prepared
+
+
+class _Outside:
+    """Runs a function before each call of a denoiser, outside of whatever part of it is compiled.
+
+    What changes from call to call would break a graph or make a new one each time.
+
+    Args:
+        pipe: The pipeline.
+        before: Called with the module, positional and keyword arguments.
+    """
+
+    def __init__(self, pipe: DiffusionPipeline, before: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]):
+        self._pipe, self._before = pipe, before
+        self._where: Any = None
+        self._leave: Callable[[], None] = lambda: None
+        self.stand()
+
+    def stand(self) -> None:
+        """Take the place where calls begin, if it is another than before."""
+        denoiser = denoiser_of(self._pipe)
+        called = next(m for name in DENOISERS if (m := getattr(self._pipe, name, None)) is not None)
+        compiled = denoiser._compiled_call_impl if called is denoiser else None
+        where = compiled if compiled is not None else called
+        if where is self._where:
+            return
+        self.leave()
+        if compiled is None:
+            self._leave = called.register_forward_pre_hook(self._before, with_kwargs=True).remove
+            self._where = called
+        else:
+            self._leave = self._around(denoiser, compiled)
+            self._where = denoiser._compiled_call_impl
+
+    def _around(self, denoiser: nn.Module, compiled: Callable[..., Any]) -> Callable[[], None]:
+        """Stand in front of a model that was compiled in place, whose hooks are compiled with it."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._before(denoiser, args, kwargs)
+            return compiled(*args, **kwargs)
+
+        def leave() -> None:
+            if denoiser._compiled_call_impl is call:
+                denoiser._compiled_call_impl = compiled
+
+        denoiser._compiled_call_impl = call
+        return leave
+
+    def leave(self) -> None:
+        """Stop. Harmless when called again."""
+        self._leave()
+        self._leave, self._where = (lambda: None), None

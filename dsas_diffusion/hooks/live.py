@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from ..core.features import from_positions
 from ..core.steer import steer
 from .calls import CallReader, DenoiserCall
+from .discovery import image_index
 from .guidance import denoiser_of
 from .sites import image_in, with_image_in
 from .steered_site import SteeredSite
@@ -163,9 +164,10 @@ class LiveSites:
 
     def _after(self, steered: SteeredSite) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
         def replace(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            whole = image_in(module, output)
+            index = image_index(type(module))
+            whole = image_in(output, index)
             positions = from_positions(self._steered(steered, whole), whole, steered.site.layout_of(whole))
-            return with_image_in(module, output, positions)
+            return with_image_in(output, index, positions)
 
         return replace
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..core.features import from_positions
 from ..core.steer import added
-from .attached_concept import AttachedConcept
+from .attached_site import AttachedSite
+from .discovery import image_index
 from .sites import Site, image_in, with_image_in
-from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
     from .attachment import Attachment
@@ -26,12 +26,12 @@ class Place:
     Args:
         site: Where.
         steered: What each concept does there; none where gates of other sites only read.
-        readers: Whose gates read here, for which of their sites, and which factor.
+        readers: Whose gates read here, and which factor.
     """
 
     site: Site
-    steered: list[tuple[AttachedConcept, SteeredSite]] = field(default_factory=list)
-    readers: list[tuple[AttachedConcept, SteeredSite, str]] = field(default_factory=list)
+    steered: list[AttachedSite] = field(default_factory=list)
+    readers: list[tuple[AttachedSite, str]] = field(default_factory=list)
 
 
 class SiteHook(ModelHook):
@@ -42,11 +42,12 @@ class SiteHook(ModelHook):
     Args:
         places: The sites of one module.
         attachment: Whose state the hooks share.
+        module: The module.
     """
 
-    def __init__(self, places: Sequence[Place], attachment: "Attachment") -> None:
+    def __init__(self, places: Sequence[Place], attachment: "Attachment", module: nn.Module) -> None:
         super().__init__()
-        self.places, self.attachment = places, attachment
+        self.places, self.attachment, self.index = places, attachment, image_index(type(module))
         self._device: torch.device | None = None
 
     def changes(self, whole: Tensor) -> list[tuple[Site, Float[Tensor, "rows positions channels"]]]:
@@ -70,23 +71,19 @@ class SiteHook(ModelHook):
 
     def _keep_reading(self, place: Place, activation: Tensor) -> None:
         read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
-        for concept, reader, factor in place.readers:
-            key = id(reader.gate), factor
-            if key not in read:
-                read[key] = reader.gate.factor(factor, activation)
-            concept.keep_reading(reader.site.path, factor, read[key])
+        for reader, factor in place.readers:
+            gate = reader.steered.gate
+            if (id(gate), factor) not in read:
+                read[id(gate), factor] = gate.factor(factor, activation)
+            reader.keep_reading(factor, read[id(gate), factor])
 
     def _steered(self, place: Place, activation: Tensor) -> Tensor:
-        moved = [concept.steered(site, activation) for concept, site in place.steered]
-        return added(activation, moved, self.attachment.max_change)
+        return added(activation, [steered(activation) for steered in place.steered], self.attachment.max_change)
 
     def _move(self, device: torch.device) -> None:
         for place in self.places:
-            for _, reader, _ in place.readers:
-                reader.gate.to(device)
-            for _, site in place.steered:
-                site.gate.to(device)
-                site.method.to(device)
+            for site in [*place.steered, *(reader for reader, _ in place.readers)]:
+                site.to(device)
         self._device = device
 
 
@@ -94,9 +91,9 @@ class OutputHook(SiteHook):
     """Replaces a module's output by its steered version."""
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
-        whole = image_in(module, output)
+        whole = image_in(output, self.index)
         for site, positions in self.changes(whole):
-            output = with_image_in(module, output, from_positions(positions, whole, site.layout_of(whole)))
+            output = with_image_in(output, self.index, from_positions(positions, whole, site.layout_of(whole)))
         return output
 
 

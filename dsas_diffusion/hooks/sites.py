@@ -103,27 +103,26 @@ class Site:
         return to_positions(whole, self.layout_of(whole))[..., self.part]
 
 
-def image_in(module: nn.Module, output: Any) -> Tensor:
+def image_in(output: Any, index: int) -> Tensor:
     """Give the image stream of what a module hands back.
 
     Args:
-        module: The module.
         output: A tensor, or several of which one is the image's.
+        index: Which, as `discovery.image_index` says.
     """
-    return output if isinstance(output, Tensor) else output[image_index(type(module))]
+    return output if isinstance(output, Tensor) else output[index]
 
 
-def with_image_in(module: nn.Module, output: Any, image: Tensor) -> Any:
+def with_image_in(output: Any, index: int, image: Tensor) -> Any:
     """Put the image stream back into what a module hands back.
 
     Args:
-        module: The module.
         output: As given to `image_in`; it stays as it is.
+        index: As given to `image_in`.
         image: The image stream.
     """
     if isinstance(output, Tensor):
         return image
-    index = image_index(type(module))
     return type(output)((*output[:index], image, *output[index + 1 :]))
 
 
@@ -142,12 +141,13 @@ def watch(
         The hook, to be removed.
     """
     module = denoiser.get_submodule(site.module)
+    index = image_index(type(module))
 
     def look_in(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         look(site.of(args[0]))
 
-    def look_out(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
-        look(site.of(image_in(module, output)))
+    def look_out(_: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
+        look(site.of(image_in(output, index)))
 
     return module.register_forward_pre_hook(look_in) if site.is_head else module.register_forward_hook(look_out)
 

@@ -260,7 +260,7 @@ def test_a_steerer_keeps_its_own_tensors_where_they_are(pipe, steerer):
     with steerer.attached(pipe) as run:
         draw(pipe, PROMPTS)
         hooks = [h for p in steerer.sites for h in pipe.unet.get_submodule(p)._diffusers_hook.hooks.values()]
-        hooked = [site.gate for hook in hooks for place in hook.places for _, site in place.steered]
+        hooked = [site.steered.gate for hook in hooks for place in hook.places for site in place.steered]
     assert all(gate is not s.gate for gate, s in zip(hooked, steerer.sites.values(), strict=True))
     assert before == [id(buffer) for s in steerer.sites.values() for buffer in s.gate.buffers()]
     assert run.strength == [1.0]
