@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -196,12 +197,24 @@ class SteeringMixin:
     Put it in front of a pipeline class: `class SteeredFluxPipeline(SteeringMixin, FluxPipeline)`. A call then takes
     `steering_strength`: λ for this call alone, as one number or one per prompt for all steerings that are on, or by
     name; 0 draws as if nothing were loaded.
+
+    `save_pretrained` writes the pipeline under the name of the class behind the mixin, so that anyone can load it
+    without this package; steerers are saved by their own `save_pretrained`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" not in vars(cls):
             setattr(cls, "__call__", _with_strength(cls.__call__))  # noqa: B010 - the class's own, in front of Diffusers'
+
+    def to_json_string(self) -> str:
+        """Give the pipeline's settings as JSON, under the plain class's name where the components are the same."""
+        settings = json.loads(super().to_json_string())  # ty: ignore[missing-attribute]
+        kinds = type(self).__mro__
+        plain = kinds[kinds.index(SteeringMixin) + 1]
+        if type(self).__init__ is plain.__init__:
+            settings["_class_name"] = plain.__name__
+        return json.dumps(settings, indent=2, sort_keys=True) + "\n"
 
     def load_steering(self, source: "str | Path | Steerer", adapter_name: str | None = None, **settings: Any) -> None:
         """See :func:`load_steering`."""

@@ -17,6 +17,7 @@ FOLDED = {
     "docs/": "Tables: every method and gate, the family swept, all ten objects, gates; the README's pictures.",
     "dsas_diffusion/orchard/weights/": "The trained models with their cards; `figures.json` by `dsas orchard check`.",
     "examples/": "Short scripts, each run by the tests.",
+    "pipelines/": "Custom pipelines for Diffusers, one file a family, and a block for Modular Diffusers.",
     "prompts/": "Prompt sets by concept, everyday English; `prompts/orchard/` in Orchard's grammar.",
     "tests/": "The tests; they mirror the package.",
 }

@@ -134,6 +134,7 @@ class CallReader:
         self._step = -1
         self._doubled = False
         self._prompt: Any = None
+        self._latents: Any = None
         self._grids: tuple[Any, tuple[int, int]] | None = None
         self._pictures = _PictureCount.of(pipe, self)
         self._outside = _Outside(pipe, self._read)
@@ -180,12 +181,15 @@ class CallReader:
         timesteps = self.pipe.scheduler.timesteps
         if timesteps is not self._schedule:  # every run sets its timesteps anew
             self._schedule, self._step, self._doubled, self._prompt = timesteps, -1, False, None
-            self._grids = None
+            self._latents = self._grids = None
         rows, device = _rows(given)
         conditional, unconditional = self._halves(given, rows)
-        again = given.get("skip_layers") is not None  # skip-layer guidance: once more in the same step
-        if conditional.stop > conditional.start and not again:
-            self._step += 1
+        if conditional.stop > conditional.start:
+            latents = next(iter(given.values()))
+            # Skip-layer and perturbed guidance predict once more in the same step, a guider from the same latents.
+            if given.get("skip_layers") is None and latents is not self._latents:
+                self._step += 1
+            self._latents = latents
         grid = self._grid(given)
         text = text_lengths(denoiser, given)
         self._call = DenoiserCall(
