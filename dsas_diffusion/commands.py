@@ -5,6 +5,7 @@ from typing import Any
 
 from PIL import Image
 
+from .backends.diffusion import quiet
 from .calibration import calibrate as find_strength
 from .drawing import draw, draw_twins, write_prompts
 from .errors import InputError
@@ -14,6 +15,7 @@ from .files import atomic_folder
 from .fit_settings import Estimation
 from .fitting import fit as learn
 from .hooks.guidance import denoiser_of
+from .hooks.shapes import shapes_of
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import FILES
@@ -226,14 +228,18 @@ def inspect(
     steerer: str | None = None,
     sites: list[str] | str | None = None,
     precision: Precision = "float32",
+    device: str | None = None,
+    static: bool = False,
 ) -> None:
-    """List the sites of a pipeline, or say what a steerer holds.
+    """List the sites of a pipeline with their shapes, or say what a steerer holds.
 
     Args:
         model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
         steerer: A steerer's folder or hub id, instead.
         sites: A preset or pattern, or several as a list; by default every site but attention-heads.
         precision: The type of the pipeline's weights.
+        device: Where it draws; by default the GPU if there is one.
+        static: Draw nothing: list the sites without the shapes that one denoising step shows.
 
     Raises:
         InputError: If something handed in can't be used.
@@ -241,11 +247,20 @@ def inspect(
     if steerer is not None:
         print(_described(Steerer.from_pretrained(steerer)))
         return
-    denoiser = denoiser_of(load_pipeline(model, "cpu", precision))
+    pipe = load_pipeline(model, device_of(device), precision)
+    denoiser = denoiser_of(pipe)
     found = find_sites(denoiser, sites or "all")
+    columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
     rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
     print(f"{type(denoiser).__name__}: {len(found)} sites\n")
-    print(format_table(rows, {"site": "", "kind": "", "channels": "d", "layout": ""}))
+    if not static:
+        columns |= {"grid": "", "beside the image": "", "image stream": ""}
+        with quiet(pipe):
+            shapes = shapes_of(pipe, found, {})
+        for row, site in zip(rows, found, strict=True):
+            shape = shapes.get(site.path)
+            row += ["never ran", "–", "–"] if shape is None else ["×".join(map(str, shape.grid)), *shape[2:]]
+    print(format_table(rows, columns))
 
 
 def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, Any]:

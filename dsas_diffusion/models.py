@@ -1,6 +1,6 @@
 """Pipelines and devices by what people type: a folder, a hub id, or Orchard's name."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
@@ -9,6 +9,8 @@ from .errors import InputError
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+#: What Orchard's pipelines are called here → their own names.
+ORCHARD: Final[dict[str, Literal["unet", "dit"]]] = {"orchard": "unet", "orchard/unet": "unet", "orchard/dit": "dit"}
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
@@ -18,8 +20,8 @@ def load_pipeline(
     """Load a text-to-image pipeline.
 
     Args:
-        name: `"orchard"`, a folder in Diffusers' format, or a hub id such as
-            `"stable-diffusion-v1-5/stable-diffusion-v1-5"`.
+        name: `"orchard"` for Orchard's U-Net pipeline, `"orchard/dit"` for its transformer, a folder in Diffusers'
+            format, or a hub id such as `"stable-diffusion-v1-5/stable-diffusion-v1-5"`.
         device: Where it computes.
         precision: The type of its weights.
 
@@ -30,14 +32,17 @@ def load_pipeline(
         InputError: If there is no such pipeline, or it can't be loaded.
     """
     dtype = getattr(torch, precision)
-    if name == "orchard":
+    if name in ORCHARD:
         from . import orchard
 
-        return orchard.load_pipeline("unet", dtype=dtype).to(device)
+        return orchard.load_pipeline(ORCHARD[name], dtype=dtype).to(device)
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
-        pipe = DiffusionPipeline.from_pretrained(name, dtype=dtype)
+        # What a folder lists as absent must be said again, or Stable Diffusion 3 without its T5 is refused.
+        listed: Any = DiffusionPipeline.load_config(name)
+        absent = {part: None for part, kind in listed.items() if kind == [None, None]}
+        pipe = DiffusionPipeline.from_pretrained(name, dtype=dtype, **absent)
     except (OSError, ValueError) as error:
         raise InputError(
             f"No pipeline could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard`, a folder with a "

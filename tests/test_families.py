@@ -11,6 +11,7 @@ from zoo import FAMILIES, Family, draw, pictures
 import dsas_diffusion as dsas
 from dsas_diffusion.hooks.discovery import image_index
 from dsas_diffusion.hooks.guidance import denoiser_of
+from dsas_diffusion.hooks.shapes import shapes_of
 from dsas_diffusion.hooks.sites import PRESETS, all_sites, find_sites
 
 PROMPTS = ["zzz zuzu", "eee oror"]
@@ -162,6 +163,19 @@ def test_gate_maps_have_the_grid_of_the_image(family, pipe, steerer):
         elif path in family.coarser:
             assert tuple(found.shape[2:]) == family.coarser[path]
     assert run.concept_map(8, 8).shape == (len(PROMPTS), 8, 8)
+    assert left_behind(pipe) == []
+
+
+def test_shapes_are_those_of_the_family(family, pipe):
+    sites = find_sites(denoiser_of(pipe), ["auto", "blocks"])
+    shapes = shapes_of(pipe, sites, {**family.generation, **pictures(family), "num_inference_steps": family.steps})
+    assert shapes.keys() == {site.path for site in sites}
+    for path, layout in family.sites.items():
+        if path in shapes:
+            assert (shapes[path].beside > 0) >= (layout == "text image")
+            assert {"(text, image)": "2 of 2", "(image, text)": "1 of 2"}.get(layout, "alone") == shapes[path].returned
+        if path in shapes and family.denoiser == "transformer":
+            assert shapes[path].grid == family.grid
     assert left_behind(pipe) == []
 
 
