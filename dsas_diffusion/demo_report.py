@@ -34,7 +34,8 @@ def card(report: Mapping[str, Any], folder: Path, heldout: Mapping[str, Sequence
     drawn = f"λ = {report['strength']:g}, {report['num_inference_steps']} steps, guidance {report['guidance_scale']:g}"
     return Card(
         figures={label: value for label, value in figures.items() if value != _NOTHING},
-        about=f"On held-out prompts ({counts}) at {drawn}, judged by Orchard's detector and CLIP. Rates are shares.",
+        about=f"On held-out prompts of orchard/{report['concept']} ({counts}) at {drawn}, judged by Orchard's detector "
+        "and CLIP. Rates are shares.",
         picture=grid(folder, heldout, each=2),
         caption=f"Held-out prompts, drawn from the same seeds without steering and with it ({drawn}).",
     )

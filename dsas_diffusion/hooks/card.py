@@ -135,7 +135,7 @@ def _use(manifest: Mapping[str, Any], source: str) -> str:
         "import dsas_diffusion as dsas",
         "from diffusers import DiffusionPipeline",
         "",
-        f"pipe = DiffusionPipeline.from_pretrained({_literal(base or 'the-base-model')})",
+        f"pipe = DiffusionPipeline.from_pretrained({_literal(base or 'the-base-model')})  # the one it was fitted on",
         f"dsas.load_steering(pipe, {_literal(source)})",
         f"image = pipe({asked}).images[0]",
         "",
