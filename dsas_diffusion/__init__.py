@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .calibration import calibrate
     from .errors import InputError
     from .fitting import fit
+    from .hooks.card import Card
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
     from .training_loop import DivergedError, Training
@@ -27,6 +28,7 @@ __version__ = "0.1.0.dev0"
 # Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
 # No module may be called like a public name: importing a submodule `fit` would put the module in the function's place.
 _HOMES = {
+    "Card": "hooks.card",
     "DivergedError": "training_loop",
     "InputError": "errors",
     "PromptSet": "prompts",
@@ -47,6 +49,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Card",
     "DivergedError",
     "InputError",
     "PromptSet",

@@ -7,7 +7,7 @@ from PIL import Image
 
 from .backends.diffusion import quiet
 from .calibration import calibrate as find_strength
-from .drawing import draw, draw_twins, write_prompts
+from .drawing import draw, draw_twins, pictured_card, write_prompts
 from .errors import InputError
 from .evaluation.gate_pictures import overlay
 from .evaluation.report import contact_sheet, format_table
@@ -48,6 +48,7 @@ def fit(
     guidance_scale: float | None = None,
     seed: int = 0,
     batch_size: int = 16,
+    picture: bool = True,
     precision: Precision = "float32",
     device: str | None = None,
     overwrite: bool = False,
@@ -77,6 +78,7 @@ def fit(
         guidance_scale: Guidance scale; by default the pipeline's own.
         seed: First seed.
         batch_size: Prompts at a time.
+        picture: Draw a few prompts without and with steering for the steerer's model card.
         precision: The type of the pipeline's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         overwrite: Replace a steerer that is there already.
@@ -106,6 +108,8 @@ def fit(
             batch_size=batch_size,
             generation=_generation(num_inference_steps, guidance_scale),
         )
+        if picture:
+            steerer.card = pictured_card(pipe, steerer, concept, batch_size=batch_size)
         steerer.save_pretrained(folder, overwrite=True)
     print(_described(steerer))
     print(f"\nSaved to {out}. Try it: dsas generate --model {model} --steerer {out} --prompt TEXT --out FOLDER")
@@ -121,6 +125,7 @@ def calibrate(
     judge: str = "detector",
     highest: float = 8.0,
     batch_size: int = 16,
+    picture: bool = True,
     precision: Precision = "float32",
     device: str | None = None,
     overwrite: bool = False,
@@ -139,6 +144,7 @@ def calibrate(
             (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
         highest: The largest strength to try.
         batch_size: Prompts at a time.
+        picture: Draw a few prompts without and with steering for the steerer's model card.
         precision: The type of the pipeline's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         overwrite: Replace a steerer that is there already.
@@ -153,6 +159,8 @@ def calibrate(
         found = find_strength(
             pipe, loaded, concept, removal=removal, shows=shows, budget=budget, highest=highest, batch_size=batch_size
         )
+        if picture:
+            loaded.card = pictured_card(pipe, loaded, concept, batch_size=batch_size)
         loaded.save_pretrained(folder, overwrite=True)
     rows: list[list[object]] = [list(pair) for pair in loaded.manifest["calibration"]["curve"]]
     print(format_table(rows, {"strength": "g", "removed" if removal is not None else "change": ".3g"}))

@@ -19,7 +19,7 @@ from .demo_figures import (
     rivals,
     summary,
 )
-from .demo_report import gate_sheet, grid, markdown, table
+from .demo_report import card, gate_sheet, grid, markdown, table
 from .drawing import draw_twins
 from .errors import InputError
 from .evaluation.clip import ClipJudge
@@ -123,7 +123,6 @@ def demo(
             )
 
         steerer = fitted(gate)
-        steerer.save_pretrained(folder / "steerer")
         for number, kind in enumerate(KINDS):
             first = first_seed(seed, number)
             place = folder / "images" / kind
@@ -154,6 +153,8 @@ def demo(
         (folder / "report.md").write_text(markdown(report), encoding="utf-8")
         grid(folder, heldout).save(folder / "grid.png")
         shutil.rmtree(folder / "targets")
+        steerer.card = card(report, folder, heldout)
+        steerer.save_pretrained(folder / "steerer")
         if run is not None:
             gate_sheet(folder, heldout["mixed"], run).save(folder / "gates.png")
     print(table(report))

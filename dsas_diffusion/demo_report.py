@@ -9,9 +9,11 @@ from PIL import Image
 from .demo_figures import KINDS
 from .evaluation.gate_pictures import Recorded, overlay
 from .evaluation.report import contact_sheet, format_table
+from .hooks.card import Card
 from .prompts import Prompt
 
 _SIDES: Final = ("unsteered", "steered")
+_NOTHING: Final = "–"
 
 
 def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -> Image.Image:
@@ -22,6 +24,21 @@ def grid(folder: Path, heldout: Mapping[str, Sequence[Prompt]], each: int = 8) -
         for index, prompt in enumerate(heldout[kind][:each])
     ]
     return contact_sheet(rows, _SIDES, across=len(KINDS))
+
+
+def card(report: Mapping[str, Any], folder: Path, heldout: Mapping[str, Sequence[Prompt]]) -> Card:
+    """What the demo adds to its steerer's model card: the figures, without the rivals, and some of the twins."""
+    measured = ((label.strip(), report[part][key]) for label, part, key in _lines(report))
+    figures = {label: _written(value) for label, value in measured}
+    counts = ", ".join(f"{len(prompts)} {kind}" for kind, prompts in heldout.items())
+    drawn = f"λ = {report['strength']:g}, {report['num_inference_steps']} steps, guidance {report['guidance_scale']:g}"
+    return Card(
+        figures={label: value for label, value in figures.items() if value != _NOTHING},
+        about=f"On held-out prompts of orchard/{report['concept']} ({counts}) at {drawn}, judged by Orchard's detector "
+        "and CLIP. Rates are shares.",
+        picture=grid(folder, heldout, each=2),
+        caption=f"Held-out prompts, drawn from the same seeds without steering and with it ({drawn}).",
+    )
 
 
 def gate_sheet(folder: Path, prompts: Sequence[Prompt], run: Recorded, each: int = 8) -> Image.Image:
@@ -104,4 +121,4 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    return "–" if value is None or value != value else f"{value:.3g}".replace("inf", "∞")
+    return _NOTHING if value is None or value != value else f"{value:.3g}".replace("inf", "∞")

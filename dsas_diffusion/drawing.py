@@ -2,18 +2,25 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from PIL import Image
 from tqdm import tqdm
 
 from .backends.diffusion import generate
+from .evaluation.report import contact_sheet
 from .hooks.attachment import Attachment
+from .hooks.card import Card
 from .hooks.steerer import Steerer
-from .prompts import Prompt
+from .prompts import Prompt, PromptSet
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+#: Longest side of a picture on a model card's sheet, in pixels.
+_ON_CARD: Final = 256
 
 
 def draw(
@@ -85,3 +92,49 @@ def write_prompts(prompts: Sequence[Prompt], folder: Path) -> None:
     )
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
+
+
+def pictured_card(
+    pipe: "DiffusionPipeline",
+    steerer: Steerer,
+    prompts: PromptSet,
+    *,
+    each: int = 2,
+    seed: int = 2_000_000,
+    batch_size: int = 16,
+) -> Card:
+    """Draw a few prompts without steering and with it, and give the steerer's card with that picture.
+
+    The prompts are the set's tuning prompts (source, mixed, control), or, where it has none, those of the fit; the
+    caption says which. Keep the result with `steerer.card = pictured_card(...)`.
+
+    Args:
+        pipe: The pipeline that the steerer was fitted on; it comes out as it went in.
+        steerer: The steerer, at its own strength and with the sampling settings of its fit.
+        prompts: The prompt set.
+        each: How many prompts of each kind.
+        seed: First seed of the pictures.
+        batch_size: Prompts a pipeline call.
+    """
+    kinds = prompts.tuning or {"source": prompts.source, "control": prompts.control}
+    rows = [(kind, prompt.text) for kind in ("source", "mixed", "control") for prompt in kinds.get(kind, ())[:each]]
+    texts, seeds = [text for _, text in rows], range(seed, seed + len(rows))
+    sides = []
+    for strength in (0.0, None):
+        with steerer.attached(pipe, strength):
+            batches = generate(pipe, texts, seeds, batch_size=batch_size, generation=steerer.manifest["generation"])
+            sides.append([_small(image) for images in batches for image in images])
+    drawn = [(f"{kind}: {text}", pair) for (kind, text), *pair in zip(rows, *sides, strict=True)]
+    seen = "tuning prompts" if prompts.tuning else "prompts that the fit has seen"
+    caption = (
+        f"{seen} of {prompts.name}, drawn from the same seeds without steering and with it (λ = {steerer.strength:g})."
+    )
+    sheet = contact_sheet(drawn, ("unsteered", "steered"), across=min(3, len(drawn)))
+    return replace(steerer.card, picture=sheet, caption=caption[0].upper() + caption[1:])
+
+
+def _small(drawn: Any) -> Image.Image:
+    still = drawn if isinstance(drawn, Image.Image) else drawn[len(drawn) // 2]  # of a video, its middle frame
+    still = still.convert("RGB")
+    still.thumbnail((_ON_CARD, _ON_CARD))
+    return still

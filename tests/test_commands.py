@@ -10,6 +10,7 @@ from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Steerer
 from dsas_diffusion.cli import main
+from dsas_diffusion.hooks.storage import FILES
 
 STEPS = ["--num-inference-steps", "2", "--guidance-scale", "4"]
 
@@ -45,6 +46,8 @@ def test_fitted_steerer_is_the_librarys(steerer, place):
     expected = dsas.fit(tiny_pipeline(), dsas.load_prompts(place / "set"), gate="patch", tau=0.5, generation=settings,
                         progress=False)  # fmt: skip
     assert loaded.strength == 3
+    assert sorted(file.name for file in steerer.iterdir()) == sorted(FILES)
+    assert "Prompts that the fit has seen of set," in (steerer / "README.md").read_text(encoding="utf-8")
     assert loaded.sites.keys() == expected.sites.keys()
     for path, site in loaded.sites.items():
         assert torch.allclose(site.method.shift, expected.sites[path].method.shift, atol=1e-5)
@@ -53,7 +56,8 @@ def test_fitted_steerer_is_the_librarys(steerer, place):
 def test_the_best_heads_by_command(place, tmp_path, capsys):
     line = ["fit", "--model", str(place / "model"), "--prompts", str(place / "set"), "--out", str(tmp_path / "off")]
     settings = ["--tau", "0.5", "--method", "iti_c", "--sites", "attention-heads", "--top_k", "3", "--device", "cpu"]
-    assert main([*line, *STEPS, *settings]) == 0
+    assert main([*line, *STEPS, *settings, "--no-picture"]) == 0
+    assert not (tmp_path / "off" / "picture.png").exists()
     assert [s.site.kind for s in Steerer.from_pretrained(tmp_path / "off").sites.values()] == ["attention-head"] * 3
     assert main([*line, *STEPS, *settings, "--top-k", "0", "--overwrite"]) == 2
     assert "top_k must be" in capsys.readouterr().err
@@ -142,6 +146,8 @@ def test_calibrated_steerer_is_saved_with_its_curve(steerer, place, tmp_path, ca
     loaded = Steerer.from_pretrained(tmp_path / "out")
     assert loaded.strength == 2
     assert [strength for strength, _ in loaded.manifest["calibration"]["curve"]] == [2.0]
+    assert "Tuning prompts of tuned" in loaded.card.caption
+    assert "λ = 2)" in loaded.card.caption
 
 
 @pytest.mark.parametrize(

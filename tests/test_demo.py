@@ -9,8 +9,9 @@ from PIL import Image
 from dsas_diffusion.cli import main
 from dsas_diffusion.demo import demo
 from dsas_diffusion.demo_figures import KINDS, better_by, first_seed
-from dsas_diffusion.demo_report import markdown, table
+from dsas_diffusion.demo_report import card, markdown, table
 from dsas_diffusion.errors import InputError
+from dsas_diffusion.prompts import Prompt
 
 
 def run(tmp_path, name: str, *options: str) -> dict:
@@ -135,6 +136,26 @@ def test_table_of_a_blur_says_how_sharp_what_is():
     for text in (table(report), markdown(report)):
         assert "sharpness on the banana" in text
         assert all(figure in text for figure in ("0.432", "0.988"))
+
+
+def test_the_steerers_card_has_each_figure_that_was_measured(tmp_path):
+    heldout = {kind: [Prompt("a banana"), Prompt("a pear"), Prompt("a cup")] for kind in KINDS}
+    for kind in KINDS:
+        for side in ("unsteered", "steered"):
+            (tmp_path / "images" / kind / side).mkdir(parents=True)
+            for index in range(3):
+                Image.new("RGB", (8, 8)).save(tmp_path / "images" / kind / side / f"{index:03d}.png")
+    report = {
+        "concept": "banana", "strength": 2.5, "num_inference_steps": 20, "guidance_scale": 7.5, **figures(),
+    }  # fmt: skip
+    report["mixed"]["left"], report["preservation"]["psnr_median"] = float("nan"), float("inf")
+    made = card(report, tmp_path, heldout)
+    assert made.figures["banana drawn, unsteered (source)"] == "1"
+    assert made.figures["control: median PSNR to the twin, dB"] == "∞"
+    assert "mixed: banana still drawn" not in made.figures
+    assert len(made.figures) == 14
+    assert "orchard/banana (3 source, 3 control, 3 mixed) at λ = 2.5, 20 steps, guidance 7.5" in made.about
+    assert made.picture.width > 100
 
 
 def test_better_by_leaves_out_prompts_without_a_value_and_caps_identical_pictures():

@@ -2,13 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from torch import Tensor
 
 from ..errors import InputError
 from .sites import Site, all_sites
+
+#: How many tensors' values are kept, and how many of each.
+_TENSORS, _VALUES = 16, 4
+#: Within this share two values are the same: half precision of either kind rounds by less.
+_ROUNDING: Final = 2**-7
+_IN_CACHE: Final = re.compile(r"models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})\b")
 
 
 def fingerprint(denoiser: Any, sites: Sequence[Site]) -> dict[str, Any]:
@@ -19,23 +29,71 @@ def fingerprint(denoiser: Any, sites: Sequence[Site]) -> dict[str, Any]:
         sites: The sites that are steered.
 
     Returns:
-        `class`, `id` (the hub id that it was loaded from, if any), `config` (architecture settings by name),
-        `config_digest` (SHA-256 over them) and `sites`.
+        `class`, `id` and `revision` (of the hub repository that it was loaded from, as far as known), `config`
+        (architecture settings by name), `config_digest` (SHA-256 over them), `weights` (a few values by parameter name,
+        see :func:`weights_of`) and `sites`.
     """
-    config = {key: value for key, value in dict(denoiser.config).items() if not key.startswith("_")}
-    source = str(denoiser.config.get("_name_or_path") or "")
-    config = json.loads(json.dumps(config, sort_keys=True, default=str))
+    config = _config_of(denoiser)
+    name, revision = _origin(str(denoiser.config.get("_name_or_path") or ""))
     return {
         "class": type(denoiser).__name__,
-        "id": "" if not source or Path(source).exists() or Path(source).is_absolute() else source,
+        "id": name,
+        "revision": revision,
         "config": config,
         "config_digest": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        "weights": weights_of(denoiser),
         "sites": [asdict(site) for site in sites],
     }
 
 
-def check_fingerprint(denoiser: Any, expected: dict[str, Any], name: str) -> None:
+def _config_of(denoiser: Any) -> dict[str, Any]:
+    config = {key: value for key, value in dict(denoiser.config).items() if not key.startswith("_")}
+    return json.loads(json.dumps(config, sort_keys=True, default=str))
+
+
+def _origin(source: str) -> tuple[str, str]:
+    """Hub id and commit, read off where a model was loaded from; pipelines hand on a folder of the hub's cache."""
+    if cached := _IN_CACHE.search(source):
+        return cached[1].replace("--", "/", 1), cached[2]
+    return "" if not source or Path(source).exists() or Path(source).is_absolute() else source, ""
+
+
+def weights_of(denoiser: Any) -> dict[str, list[float]]:
+    """Give a few values of a model's biases and norms, by which its weights are known again.
+
+    One-dimensional parameters only: they are small, adapters such as LoRA leave them alone even when fused, and
+    quantisation does too. Those that are not in memory (offloaded by accelerate) or have under 16 bits are left out.
+
+    Args:
+        denoiser: A Diffusers model.
+    """
+    found = _one_dimensional(denoiser)
+    names = sorted(found)
+    step = max(1, len(names) // _TENSORS)
+    return {name: _values(found[name]) for name in names[::step][:_TENSORS]}
+
+
+def _one_dimensional(denoiser: Any) -> dict[str, Tensor]:
+    return {
+        name.replace(".base_layer.", "."): parameter  # PEFT's name for what it wraps
+        for name, parameter in denoiser.named_parameters()
+        if parameter.ndim == 1
+        and "lora_" not in name
+        and parameter.is_floating_point()
+        and parameter.element_size() >= 2
+        and not parameter.is_meta
+    }
+
+
+def _values(parameter: Tensor) -> list[float]:
+    step = max(1, len(parameter) // _VALUES)
+    return [float(f"{value:.6g}") for value in parameter.detach()[::step][:_VALUES].float().tolist()]
+
+
+def check_fingerprint(denoiser: Any, expected: Mapping[str, Any], name: str) -> None:
     """Refuse a model that a steerer was not fitted on.
+
+    What an older file does not say about a setting, a site or the weights is not compared.
 
     Args:
         denoiser: The model to steer.
@@ -43,29 +101,45 @@ def check_fingerprint(denoiser: Any, expected: dict[str, Any], name: str) -> Non
         name: How the steerer is called in the message.
 
     Raises:
-        InputError: Naming the first difference: class, then a setting of the config, then a site.
+        InputError: Naming the first difference: class, then a setting of the config, then a site, then the weights.
     """
-    found = fingerprint(denoiser, [])
-    difference = ""
-    if found["class"] != expected["class"]:
-        difference = f"its class is {found['class']}, not {expected['class']}"
-    elif found["config_digest"] != expected["config_digest"]:
-        keys = sorted(found["config"].keys() | expected["config"].keys())
-        key = next((k for k in keys if found["config"].get(k) != expected["config"].get(k)), None)
-        difference = (
-            f"its setting {key} is {found['config'].get(key)!r}, not {expected['config'].get(key)!r}"
-            if key
-            else "the digest of its settings differs"
-        )
-    else:
-        known = {site.path: asdict(site) for site in all_sites(denoiser)}
-        for site in expected["sites"]:
-            if known.get(site["path"]) != site:
-                difference = f"its site {site['path']} is {known.get(site['path'], 'missing')}, not {site}"
-                break
-    if difference:
+    origin = f" ({' at '.join(filter(None, (expected['id'], expected.get('revision'))))})" if expected["id"] else ""
+    if difference := _difference(denoiser, expected):
         raise InputError(
             f"The steerer {name!r} was fitted on another model than this one: {difference}. Attach it to the model "
-            f"it was fitted on{' (' + expected['id'] + ')' if expected['id'] else ''}, or fit it again on this one "
-            "with `dsas_diffusion.fit`."
+            f"it was fitted on{origin}, or fit it again on this one with `dsas_diffusion.fit`."
         )
+    if difference := _other_weights(denoiser, expected.get("weights", {})):
+        raise InputError(
+            f"The steerer {name!r} was fitted on other weights than these, though the architecture is the same: "
+            f"{difference}. Attach it to the revision it was fitted on{origin}, or fit it again on this one with "
+            "`dsas_diffusion.fit`. To try it on a relative all the same, such as a fine-tune of its base, attach "
+            "`steerer.taken_to(pipe)`."
+        )
+
+
+def _difference(denoiser: Any, expected: Mapping[str, Any]) -> str:
+    if type(denoiser).__name__ != expected["class"]:
+        return f"its class is {type(denoiser).__name__}, not {expected['class']}"
+    config = _config_of(denoiser)
+    for key, value in sorted(expected["config"].items()):
+        if key not in config:
+            return f"it has no setting {key}, which was {value!r} (with another version of Diffusers, perhaps)"
+        if config[key] != value:
+            return f"its setting {key} is {config[key]!r}, not {value!r}"
+    known = {site.path: asdict(site) for site in all_sites(denoiser)}
+    for site in expected["sites"]:
+        here = known.get(site["path"])
+        if here is None or any(here[key] != site[key] for key in here.keys() & site.keys()):
+            return f"its site {site['path']} is {here or 'missing'}, not {site}"
+    return ""
+
+
+def _other_weights(denoiser: Any, expected: Mapping[str, Sequence[float]]) -> str:
+    here = _one_dimensional(denoiser)
+    for name in sorted(expected.keys() & here.keys()):
+        found, wanted = _values(here[name]), list(expected[name])
+        same = [math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=1e-6) for a, b in zip(found, wanted, strict=False)]
+        if len(found) != len(wanted) or not all(same):
+            return f"a few values of {name} are {found}, not {wanted}"
+    return ""

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import __version__
-from ..errors import InputError
 from ..gates.base import GATES
 from . import storage
 from .attached_concept import AttachedConcept, checked_strength
 from .attachment import Attachment
+from .card import Card, model_card
 from .diagnosis import Diagnosis, diagnosis
-from .fingerprint import check_fingerprint
+from .fingerprint import check_fingerprint, fingerprint
 from .guidance import Half, denoiser_of
+from .hub import download, upload
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
@@ -30,13 +31,15 @@ class Steerer:
         sites: What to do where.
         manifest: What the fit knew: `model` (fingerprint), `concept`, `method` and `gate` (name and settings),
             `strength`, `generation` (sampling settings of the fit), `prompts` (name and digest), `fit` (measurements);
-            `calibration` where `calibrate` has set the strength.
+            `calibration` where `calibrate` has set the strength; `fitted_on` where it was taken to other weights.
+        card: What is added to its model card; to be set at any time.
     """
 
-    def __init__(self, sites: Sequence[SteeredSite], manifest: dict[str, Any]) -> None:
+    def __init__(self, sites: Sequence[SteeredSite], manifest: dict[str, Any], card: Card | None = None) -> None:
         self.sites = {steered.site.path: steered for steered in sites}
         self.manifest: dict[str, Any] = {"library_version": __version__, **manifest}
         self.strength: float = checked_strength(manifest["strength"])[0]
+        self.card = card or Card()
 
     @property
     def concept(self) -> str:
@@ -134,8 +137,38 @@ class Steerer:
         about = self.manifest["fit"]
         return diagnosis(list(self.sites.values()), about["suspects"], about["control_prompts"])
 
+    def taken_to(self, pipe: "DiffusionPipeline") -> Self:
+        """Make the same steerer for other weights of the same architecture, such as a fine-tune of the base.
+
+        Nothing is learned anew, so nothing is known of how well it works there; its card says so.
+
+        Args:
+            pipe: A pipeline with the other weights.
+
+        Raises:
+            InputError: If the architecture is another one.
+        """
+        before, denoiser = self.manifest["model"], denoiser_of(pipe)
+        check_fingerprint(denoiser, {**before, "weights": {}}, self.concept)
+        here = {**fingerprint(denoiser, []), "sites": before["sites"]}
+        origin = {key: before.get(key, "") for key in ("class", "id", "revision")}
+        return type(self)(
+            list(self.sites.values()),
+            {"fitted_on": origin, **self.manifest, "strength": self.strength, "model": here},
+        )
+
+    def model_card(self, source: str = "folder-or-hub-id") -> str:
+        """Write the model card that `save_pretrained` puts beside the steerer as README.md.
+
+        Args:
+            source: Where its reader can load the steerer from.
+        """
+        return model_card({**self.manifest, "strength": self.strength}, self.diagnose(), self.card, source)
+
     def save_pretrained(self, folder: str | Path, overwrite: bool = False) -> Path:
-        """Write the steerer as `steerer.json` and `steerer.safetensors`, both or neither.
+        """Write `steerer.json`, `steerer.safetensors` and the model card: `README.md`, and `picture.png` if it has one.
+
+        All of them are written or none. The card tells what the fit knew and what `card` adds; set that before.
 
         Args:
             folder: Where to.
@@ -147,7 +180,11 @@ class Steerer:
         Raises:
             InputError: If the place can't be written or is taken.
         """
-        return storage.write(folder, {**self.manifest, "strength": self.strength}, list(self.sites.values()), overwrite)
+        return self._write(folder, self.model_card(), overwrite)
+
+    def _write(self, folder: str | Path, readme: str, overwrite: bool = False) -> Path:
+        manifest = {**self.manifest, "strength": self.strength}
+        return storage.write(folder, manifest, list(self.sites.values()), readme, self.card, overwrite)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, revision: str | None = None, token: str | None = None) -> Self:
@@ -166,12 +203,14 @@ class Steerer:
         """
         folder = Path(source)
         if not folder.is_dir():
-            folder = _downloaded(str(source), revision, token)
-        manifest, sites = storage.read(folder)
-        return cls(sites, {key: value for key, value in manifest.items() if key not in ("format", "sites")})
+            folder = download(str(source), revision, token)
+        manifest, sites, card = storage.read(folder)
+        return cls(sites, {key: value for key, value in manifest.items() if key not in ("format", "sites")}, card)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the steerer to the Hugging Face hub.
+        """Upload the steerer to the Hugging Face hub, with its model card.
+
+        An earlier steerer there is replaced, card and picture included; other files stay.
 
         Args:
             repo_id: `"user/name"`; made if it does not exist.
@@ -180,30 +219,8 @@ class Steerer:
 
         Returns:
             The address of the commit.
+
+        Raises:
+            InputError: If the hub can't be reached or refuses.
         """
-        from tempfile import TemporaryDirectory
-
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        with TemporaryDirectory() as place:
-            folder = self.save_pretrained(Path(place) / "steerer")
-            return str(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Upload steerer"))
-
-
-def _downloaded(repo_id: str, revision: str | None, token: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                repo_id, revision=revision, token=token, allow_patterns=[storage.MANIFEST, storage.TENSORS]
-            )
-        )
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"There is no folder {repo_id!r}, and no steerer could be fetched under that id from the hub "
-            f"({type(error).__name__}). Check the path, or the id and your connection."
-        ) from error
+        return upload(repo_id, lambda repo, folder: self._write(folder, self.model_card(repo)), private, token)

@@ -1,4 +1,4 @@
-"""A steerer's folder: one JSON manifest, one safetensors file, both validated before anything is built from them."""
+"""A steerer's folder: a JSON manifest and a safetensors file, both validated before anything is built from them."""
 
 import json
 from dataclasses import asdict
@@ -6,28 +6,32 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .. import __version__
 from ..core.registry import settings_of
 from ..errors import InputError
 from ..files import atomic_folder, read_json
 from ..gates.base import GATES, Gate
 from ..methods.base import METHODS
+from .card import PICTURE, Card
 from .sites import Site
 from .steered_site import SteeredSite
 
 MANIFEST: Final = "steerer.json"
 TENSORS: Final = "steerer.safetensors"
+README: Final = "README.md"
 #: What a steerer's folder may hold.
-FILES: Final = (MANIFEST, TENSORS, "README.md")
+FILES: Final = (MANIFEST, TENSORS, README, PICTURE)
+#: The format that is written. It grows when an earlier version would misread a file, not when an entry is added that
+#: it can leave aside; every format from 1 on can be read, and `tests/data` has an example of each.
 FORMAT: Final = 1
 #: What the fit measures at each site.
 MEASURED: Final = ("accuracy", "auroc", "gate_on_source", "gate_on_control")
 _KEYS: Final = {
-    "format": int,
-    "library_version": str,
     "model": dict,
     "concept": dict,
     "method": dict,
@@ -39,6 +43,9 @@ _KEYS: Final = {
     "fit": dict,
     "sites": list,
 }
+_MODEL_KEYS: Final = {"class": str, "id": str, "config": dict, "sites": list}
+_PROMPTS_KEYS: Final = {"name": str, "digest": str}
+_CARD_KEYS: Final = {"figures": dict, "about": str, "caption": str, "license": (str, type(None))}
 _FIT_KEYS: Final = {"seconds": (int, float), "suspects": list, "control_prompts": int}
 _PLACE_KEYS: Final = {"path": str, "kind": str, "channels": int, "layout": str}
 _SITE_KEYS: Final = {**_PLACE_KEYS, "weight": (int, float), "measured": dict, "reads": dict}
@@ -49,13 +56,17 @@ def part_of(module: nn.Module) -> dict[str, Any]:
     return {"name": module.name, "settings": settings_of(module)}
 
 
-def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite], overwrite: bool) -> Path:
+def write(
+    folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite], readme: str, card: Card, overwrite: bool
+) -> Path:
     """Write a steerer's folder whole.
 
     Args:
         folder: Where to.
-        manifest: Everything but the sites.
+        manifest: Everything but the sites and the card.
         sites: What to do where.
+        readme: The model card as text.
+        card: What its maker added to it.
         overwrite: Whether an earlier steerer's folder may be replaced.
 
     Returns:
@@ -79,21 +90,27 @@ def write(folder: str | Path, manifest: dict[str, Any], sites: list[SteeredSite]
         for part, module in (("gate", s.gate), ("method", s.method))
         for name, tensor in module.state_dict().items()
     }
-    text = json.dumps({**manifest, "format": FORMAT, "sites": rows}, indent=2, ensure_ascii=False) + "\n"
+    told = {"figures": dict(card.figures), **{key: getattr(card, key) for key in ("about", "caption", "license")}}
+    added = {"card": told} if any(told.values()) else {}
+    whole = {**manifest, **added, "library_version": __version__, "format": FORMAT, "sites": rows}
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
     with atomic_folder(folder, overwrite=FILES if overwrite else False) as partial:
         save_file(tensors, partial / TENSORS, metadata={"format": "pt"})
         (partial / MANIFEST).write_text(text, encoding="utf-8")
+        (partial / README).write_text(readme, encoding="utf-8")
+        if card.picture is not None:
+            card.picture.convert("RGB").save(partial / PICTURE)
     return Path(folder)
 
 
-def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
+def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite], Card]:
     """Read a steerer's folder.
 
     Args:
         folder: As written by :func:`write`.
 
     Returns:
-        The manifest and the sites.
+        The manifest, the sites, and what the steerer's maker added to its card.
 
     Raises:
         InputError: If a file is missing, cut off or of a newer format, a key is missing, a name unknown, or a tensor
@@ -101,12 +118,23 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
     """
     folder = Path(folder)
     manifest = read_json(folder / MANIFEST)
-    _check(manifest, _KEYS, str(folder / MANIFEST))
-    if manifest["format"] != FORMAT:
+    # The format first: of a newer one nothing else need be as it is here.
+    _check(manifest, {"format": int, "library_version": str}, str(folder / MANIFEST))
+    if manifest["format"] > FORMAT:
         raise InputError(
-            f"{folder / MANIFEST} has format {manifest['format']}, but this version reads format {FORMAT}. "
-            f"It was written by dsas-diffusion {manifest['library_version']}: install that version or a newer one."
+            f"{folder / MANIFEST} has format {manifest['format']}, but this version ({__version__}) reads up to "
+            f"{FORMAT}. It was written by dsas-diffusion {manifest['library_version']}: install that version or a "
+            "newer one."
         )
+    if manifest["format"] < 1:
+        raise InputError(f"{folder / MANIFEST} has format {manifest['format']}, but the first is 1. Save it again.")
+    _check(manifest, _KEYS, str(folder / MANIFEST))
+    _check(manifest["model"], _MODEL_KEYS, f"'model' in {folder / MANIFEST}")
+    for place in manifest["model"]["sites"]:
+        _check(place, {"path": str}, f"a site of 'model' in {folder / MANIFEST}")
+    _check_weights(manifest["model"].get("weights", {}), folder / MANIFEST)
+    _check(manifest["concept"], {"label": str}, f"'concept' in {folder / MANIFEST}")
+    _check(manifest["prompts"], _PROMPTS_KEYS, f"'prompts' in {folder / MANIFEST}")
     _check(manifest["fit"], _FIT_KEYS, f"'fit' in {folder / MANIFEST}")
     for part in ("method", "gate"):
         _check(manifest[part], {"name": str, "settings": dict}, f"{part!r} in {folder / MANIFEST}")
@@ -129,7 +157,29 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite]]:
         sites.append(SteeredSite(site, gate, method, float(row["weight"]), row["measured"], reads))
     if not sites:
         raise InputError(f"{folder / MANIFEST} lists no site, so this steerer does nothing. Fit it again.")
-    return manifest, sites
+    return manifest, sites, _card(manifest.pop("card", None), folder)
+
+
+def _card(told: Any, folder: Path) -> Card:
+    picture = None
+    if (folder / PICTURE).is_file():
+        try:
+            with Image.open(folder / PICTURE, formats=("PNG",)) as opened:
+                picture = opened.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"{folder / PICTURE} can't be read: {error}. Copy it again, or remove it; the steerer does without."
+            ) from error
+    if told is None:
+        return Card(picture=picture)
+    _check(told, _CARD_KEYS, f"'card' in {folder / MANIFEST}")
+    return Card(told["figures"], told["about"], picture, told["caption"], told["license"])
+
+
+def _check_weights(found: Any, path: Path) -> None:
+    rows = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(row, list) and all(isinstance(value, int | float) for value in row) for row in rows):
+        raise InputError(f"'weights' of 'model' in {path} must hold lists of numbers. Save the steerer again.")
 
 
 def _shared(gate: Gate, seen: list[Site], sites: list[SteeredSite]) -> Gate:
