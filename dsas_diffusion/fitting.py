@@ -60,7 +60,7 @@ def fit(
     says how far the site can be trusted. The pipeline is left as it was, whatever happens.
 
     Args:
-        pipe: A text-to-image pipeline with a U-Net, uncompiled.
+        pipe: A text-to-image or text-to-video pipeline, uncompiled.
         prompts: A prompt set, or what `load_prompts` takes.
         method: Name in `METHODS`, or an instance whose settings are used at every site.
         gate: Name in `GATES`, or an instance whose settings are used at every site.
