@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core.features import from_positions
 from ..core.steer import added
+from ..errors import InputError
 from .attached_concept import AttachedConcept
 from .sites import Site, image_in, with_image_in
 from .steered_site import SteeredSite
@@ -42,11 +43,14 @@ class SiteHook(ModelHook):
     Args:
         places: The sites of one module.
         attachment: Whose state the hooks share.
+
+    Attributes:
+        reached: Whether the module has run in this run of the pipeline.
     """
 
     def __init__(self, places: Sequence[Place], attachment: "Attachment") -> None:
         super().__init__()
-        self.places, self.attachment = places, attachment
+        self.places, self.attachment, self.reached = places, attachment, False
         self._device: torch.device | None = None
 
     def changes(self, whole: Tensor) -> list[tuple[Site, Float[Tensor, "rows positions channels"]]]:
@@ -57,7 +61,14 @@ class SiteHook(ModelHook):
         """
         if self._device != whole.device:
             self._move(whole.device)
+        self.reached = True
         call = self.attachment.call
+        if len(whole) != call.rows:
+            raise InputError(
+                f"{self.places[0].site.path} runs with {len(whole)} rows, but the denoiser was called with "
+                f"{call.rows}, so which of them follow the prompt can't be told. FasterCache does that when it skips "
+                "the unconditional half: use another cache, or is_guidance_distilled=True where guidance is off."
+            )
         found = [(place, place.site.of(whole)) for place in self.places]
         image = [call.image_of(positions) for _, positions in found]
         for (place, _), activation in zip(found, image, strict=True):
