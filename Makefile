@@ -33,6 +33,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/readme_tree.py --check
 	$(BIN)/python tools/family_tables.py --check
+	$(BIN)/python tools/compatibility.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -41,6 +42,7 @@ format: $(STAMP)
 tree: $(STAMP)
 	$(BIN)/python tools/readme_tree.py
 	$(BIN)/python tools/family_tables.py
+	$(BIN)/python tools/compatibility.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

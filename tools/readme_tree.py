@@ -14,7 +14,7 @@ BEGIN, END = "<!-- tree: written by `make tree` -->", "<!-- end of tree -->"
 # Folders shown as one line: their insides are many files of one kind.
 FOLDED = {
     "benchmarks/": "What steering costs, which strength each gate needs, all ten objects, gates compared.",
-    "docs/": "Tables: every method and gate, the family swept, all ten objects, gates; the README's pictures.",
+    "docs/": "Tables: every method and gate, what works with what, the family swept, all ten objects, gates; pictures.",
     "dsas_diffusion/orchard/weights/": "The trained models with their cards; `figures.json` by `dsas orchard check`.",
     "examples/": "Short scripts, each run by the tests.",
     "pipelines/": "Custom pipelines for Diffusers, one file a family, and a block for Modular Diffusers.",

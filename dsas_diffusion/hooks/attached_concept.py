@@ -98,15 +98,14 @@ class AttachedConcept:
 
     def _strengths(self, call: DenoiserCall, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""
-        halves = [half.stop - half.start for half in (call.conditional, call.unconditional)]
-        pictures = min(size for size in halves if size)
-        if pictures % len(self.strength):
+        if call.pictures % len(self.strength):
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but the pipeline runs {pictures} pictures at once, which "
-                "is no multiple of that. Give one number for all, or one for each prompt of the batch."
+                f"strength has {len(self.strength)} numbers, but the pipeline runs {call.pictures} pictures at once, "
+                "which is no multiple of that. Give one number for all, or one for each prompt of the batch."
             )
-        strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(pictures // len(self.strength))
-        return strength.repeat(rows // pictures).to(call.device)
+        each = call.pictures // len(self.strength)
+        strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(each)
+        return strength.repeat(rows // call.pictures).to(call.device)
 
     def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
         """Keep a site's scores: those of the rows that follow the prompt.

@@ -1,9 +1,9 @@
 """Steering inside one running pipeline: the hooks, what they share, and how they come out again."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from diffusers.hooks import HookRegistry, ModelHook
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from .attached_concept import AttachedConcept, checked_strength
 from .calls import CallReader, DenoiserCall
 from .gate_record import GateRecord
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
+from .registration import Registration, hooks_of, is_cached, reset_caches
 from .site_hook import HeadsHook, OutputHook, Place
 from .sites import Site
 
@@ -33,8 +34,8 @@ class Attachment:
             limit.
 
     Raises:
-        InputError: If this denoiser is steered already, two concepts have one name, `max_change` is not positive, or
-            gates are to be recorded from a compiled model.
+        InputError: If this denoiser is steered already or has a cache enabled, two concepts have one name,
+            `max_change` is not positive, or gates are to be recorded from a compiled model.
     """
 
     def __init__(
@@ -43,20 +44,28 @@ class Attachment:
         self.pipe, self.concepts, self.max_change = pipe, {c.name: c for c in concepts}, max_change
         self._denoiser = denoiser_of(pipe)
         self._run: Tensor | None = None
+        self._checked: Tensor | None = None
         self._halves_seen: set[str] = set()
-        self._hooked: list[nn.Module] = []
+        self._registered: list[Registration] = []
         self._projections: list[tuple[str, nn.Module]] = []
         if len(self.concepts) < len(concepts):
             raise InputError(f"Two of the concepts {', '.join(c.name for c in concepts)} have the same name.")
         checked_max_change(max_change)
-        if any(HOOK_NAME in _hooks_of(module) for module in self._denoiser.modules()):
+        if any(HOOK_NAME in hooks_of(module) for module in self._denoiser.modules()):
             raise InputError(
                 f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another; or load both with `dsas_diffusion.load_steering`."
             )
+        if is_cached(self._denoiser):
+            raise InputError(
+                f"A cache is enabled on this {type(self._denoiser).__name__}, and a steerer attached on top of it "
+                "would steer once more what it keeps. Call `disable_cache()` on the denoiser, attach, and enable it "
+                "again."
+            )
         if any(c.gates is not None for c in concepts) and is_compiled(pipe):
             raise InputError("Gates can't be recorded from a compiled model. Leave record_gates out, or don't compile.")
         self._calls = CallReader(pipe, self._begin_call)
+        self._after_call = self._denoiser.register_forward_hook(self._end_call)
         try:
             self._register()
         except BaseException:
@@ -78,8 +87,7 @@ class Attachment:
             module = self._denoiser.get_submodule(path)
             heads = any(place.site.is_head for place in here)
             hook = (HeadsHook if heads else OutputHook)(here, self, module)
-            HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, HOOK_NAME)
-            self._hooked.append(module)
+            self._registered.append(Registration(module, hook, HOOK_NAME))
             if heads:
                 self._projections.append((path, module))
 
@@ -157,6 +165,8 @@ class Attachment:
         if self._run is not self._calls.schedule:
             self._run = self._calls.schedule
             self._halves_seen = set()
+            for registered in self._registered:
+                registered.hook.reached = False
             for concept in self.concepts.values():
                 concept.begin_run(sampling_of(self.pipe))
         self._halves_seen |= {
@@ -171,12 +181,29 @@ class Attachment:
                 )
             concept.begin_call(call, call.step / steps_of(self.pipe))
 
+    def _end_call(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Look, after the first call of a run, whether every site was reached."""
+        if torch.compiler.is_compiling() or self._checked is self._run:
+            return
+        missed = [place.site.path for r in self._registered if not r.hook.reached for place in r.hook.places]
+        if missed and not (self._checked is not None and is_cached(denoiser)):  # a run that died leaves caches filled
+            raise InputError(
+                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: something skips "
+                "them or has taken the hooks out, as layer skipping does and the end of a sequential offload that was "
+                "there before the steerer. Detach the steerer and attach it to the pipeline as it is now, or fit one "
+                "without these sites."
+            )
+        self._checked = self._run
+
     def detach(self) -> None:
         """Take every hook out; the model is then bit for bit the one it was. Harmless when called again."""
         self._calls.remove()
-        for module in self._hooked:  # the modules themselves: another may stand in their place by now
-            HookRegistry.check_if_exists_or_initialize(module).remove_hook(HOOK_NAME, recurse=False)
-        self._hooked.clear()
+        self._after_call.remove()
+        for registered in self._registered:  # at the modules themselves: another may stand in their place by now
+            registered.remove()
+        if self._registered and is_cached(self._denoiser):
+            reset_caches(self._denoiser)
+        self._registered.clear()
 
 
 def checked_max_change(max_change: float | None) -> float | None:
@@ -191,8 +218,3 @@ def checked_max_change(max_change: float | None) -> float | None:
     if max_change is not None and not max_change > 0:
         raise InputError(f"max_change={max_change} must be above 0, such as 0.5; None sets no limit.")
     return max_change
-
-
-def _hooks_of(module: nn.Module) -> dict[str, ModelHook]:
-    registry = getattr(module, "_diffusers_hook", None)
-    return registry.hooks if registry is not None else {}

@@ -28,6 +28,8 @@ class DenoiserCall:
     Args:
         step: The denoising step, from 0 in each run; both calls of a step, where guidance takes two, have the same.
         rows: Batch size.
+        pictures: How many pictures are drawn at once. The rows are these, as many times as there are predictions for
+            each in one call.
         conditional: The rows that follow the prompt.
         unconditional: Those that don't, where there is guidance.
         grid: Height and width of the image's positions as they enter the denoiser; frames of a video stand one below
@@ -41,6 +43,7 @@ class DenoiserCall:
 
     step: int
     rows: int
+    pictures: int
     conditional: slice
     unconditional: slice
     grid: tuple[int, int]
@@ -66,7 +69,7 @@ class DenoiserCall:
         count = len(range(*rows.indices(self.rows)))
         kept = slice(0, count)
         text = None if self.text is None else self.text[rows]
-        return replace(self, rows=count, conditional=kept, unconditional=slice(0, 0), text=text)
+        return replace(self, rows=count, pictures=count, conditional=kept, unconditional=slice(0, 0), text=text)
 
     def image_of(
         self, positions: Float[Tensor, "rows positions channels"]
@@ -123,11 +126,19 @@ class CallReader:
     Args:
         pipe: The pipeline.
         on_call: Called with each call, before the denoiser runs.
+
+    Raises:
+        InputError: If the pipeline has no denoiser or no scheduler.
     """
 
     def __init__(self, pipe: DiffusionPipeline, on_call: Callable[[DenoiserCall], None] | None = None) -> None:
         self.pipe, self._on_call = pipe, on_call
         self._denoiser = denoiser_of(pipe)
+        if getattr(pipe, "scheduler", None) is None:
+            raise InputError(
+                f"There is no scheduler in this {type(pipe).__name__}, so its steps can't be told. Give it one, as "
+                "with `pipe.scheduler = DDIMScheduler()`."
+            )
         self._names = list(signature(type(self._denoiser).forward).parameters)[1:]
         self._schedule: Tensor | None = None
         self._call: DenoiserCall | None = None
@@ -137,6 +148,7 @@ class CallReader:
         self._latents: Any = None
         self._grids: tuple[Any, tuple[int, int]] | None = None
         self._pictures = _PictureCount.of(pipe, self)
+        self._prepared = 0 if self._pictures is None else self._pictures.prepared
         self._outside = _Outside(pipe, self._read)
 
     @property
@@ -182,8 +194,10 @@ class CallReader:
         if timesteps is not self._schedule:  # every run sets its timesteps anew
             self._schedule, self._step, self._doubled, self._prompt = timesteps, -1, False, None
             self._latents = self._grids = None
+            self._check_pipeline()
         rows, device = _rows(given)
-        conditional, unconditional = self._halves(given, rows)
+        parts = self._parts(rows)
+        conditional, unconditional = self._halves(given, rows, parts)
         if conditional.stop > conditional.start:
             latents = next(iter(given.values()))
             # Skip-layer and perturbed guidance predict once more in the same step, a guider from the same latents.
@@ -195,6 +209,7 @@ class CallReader:
         self._call = DenoiserCall(
             max(self._step, 0),
             rows,
+            rows // parts,
             conditional,
             unconditional,
             grid,
@@ -206,14 +221,28 @@ class CallReader:
         if self._on_call is not None:
             self._on_call(self._call)
 
-    def _halves(self, given: Mapping[str, Any], rows: int) -> tuple[slice, slice]:
+    def _check_pipeline(self) -> None:
+        """Refuse a run that this pipeline has not prepared, since its rows can't be told."""
+        if self._pictures is None:
+            return
+        if self._pictures.prepared == self._prepared:
+            self._schedule = None  # the next call of the run is as wrong
+            raise InputError(
+                f"The denoiser runs for another pipeline than the {type(self.pipe).__name__} that was handed in, as it "
+                "does where `from_pipe` made a second one of the same parts. Hand in the pipeline that draws."
+            )
+        self._prepared = self._pictures.prepared
+
+    def _halves(self, given: Mapping[str, Any], rows: int, parts: int) -> tuple[slice, slice]:
         """Find the rows that follow the prompt, and those that don't."""
-        parts = self._parts(rows)
         if parts > 1:
             self._doubled = True
             each = rows // parts
             first = type(self._denoiser).__name__ in CONDITIONAL_FIRST
-            if parts == 3 and not getattr(self.pipe, "do_perturbed_attention_guidance", False):
+            perturbed = getattr(self.pipe, "do_perturbed_attention_guidance", False)
+            if perturbed and not getattr(self.pipe, "do_classifier_free_guidance", True):
+                return slice(0, rows), slice(0, 0)  # with the prompt, and once more with perturbed attention
+            if parts == 3 and not perturbed:
                 first = True  # InstructPix2Pix: prompt and image, image alone, neither
             return (slice(0, each), slice(each, rows)) if first else (slice(each, rows), slice(0, each))
         text = next((value for name, value in given.items() if name.startswith(TEXT) and value is not None), None)
@@ -258,6 +287,7 @@ class _PictureCount:
         self._readers: list[CallReader] = []
         self._own = "prepare_latents" in vars(pipe)
         self.pictures: int | None = None
+        self.prepared = 0
         pipe.prepare_latents = self
 
     @classmethod
@@ -282,6 +312,7 @@ class _PictureCount:
         prepared = self._original(*args, **kwargs)
         first = prepared[0] if isinstance(prepared, list | tuple) else prepared
         self.pictures = len(first)
+        self.prepared += 1
         for reader in self._readers:
             reader.begin_run()
         return prepared

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..core.features import from_positions
 from ..core.steer import added
+from ..errors import InputError
 from .attached_site import AttachedSite
 from .discovery import image_index
 from .sites import Site, image_in, with_image_in
@@ -43,11 +44,15 @@ class SiteHook(ModelHook):
         places: The sites of one module.
         attachment: Whose state the hooks share.
         module: The module.
+
+    Attributes:
+        reached: Whether the module has run in this run of the pipeline.
     """
 
     def __init__(self, places: Sequence[Place], attachment: "Attachment", module: nn.Module) -> None:
         super().__init__()
-        self.places, self.attachment, self.index = places, attachment, image_index(type(module))
+        self.places, self.attachment, self.reached = places, attachment, False
+        self.index = image_index(type(module))
         self._device: torch.device | None = None
 
     def changes(self, whole: Tensor) -> list[tuple[Site, Float[Tensor, "rows positions channels"]]]:
@@ -58,7 +63,14 @@ class SiteHook(ModelHook):
         """
         if self._device != whole.device:
             self._move(whole.device)
+        self.reached = True
         call = self.attachment.call
+        if len(whole) != call.rows:
+            raise InputError(
+                f"{self.places[0].site.path} runs with {len(whole)} rows, but the denoiser was called with "
+                f"{call.rows}, so which of them follow the prompt can't be told. FasterCache does that when it skips "
+                "the unconditional half: use another cache, or is_guidance_distilled=True where guidance is off."
+            )
         found = [(place, place.site.of(whole)) for place in self.places]
         image = [call.image_of(positions) for _, positions in found]
         for (place, _), activation in zip(found, image, strict=True):
