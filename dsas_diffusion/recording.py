@@ -96,7 +96,7 @@ def record(
         their positions at the same places.
 
     Raises:
-        InputError: If a function given as regions returns something else, or no step was recorded.
+        InputError: If a function given as regions returns something else, or no step or not every site was recorded.
     """
     groups = {"source": (concept.texts("source"), recording.seed)}
     if towards is None or regions == "twins":
@@ -132,6 +132,11 @@ def record(
         raise InputError(
             f"No denoising step was recorded: steps={sorted(recording.steps or ())} names none of those that ran. "
             "Give numbers from 0 to num_inference_steps − 1."
+        )
+    if missed := [site.path for site in recorders["source"].sites if site.path not in recorded["source"]]:
+        raise InputError(
+            f"{', '.join(missed[:3])}: of the sites, {len(missed)} never ran, so nothing was "
+            "recorded there. Leave them out of sites= and read=, or switch off what skips them."
         )
     own = {"from": recorded["source"], "to": recorded.get("target", {})}
     return Recorded({**recorded, **({} if towards is not None else own)}, found)

@@ -44,7 +44,7 @@ NOT_TRIED = (
     "IP-Adapter",
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
     "quantised weights (bitsandbytes, torchao)",
-    "SeaCache, which skips nothing on the tiny pipelines, and TextKVCache: only that attaching under them is an error",
+    "SeaCache, which skips nothing on the tiny pipelines: only that attaching under it is an error; and TextKVCache",
     "context and tensor parallelism",
 )
 #: Presets whose sites are hooked in different ways: module outputs, leaves with weights of their own, their inputs.
@@ -761,21 +761,23 @@ def test_strengths_of_the_wrong_length(name):
     assert torch.equal(case.draw(), pictures_of(name)[0])
 
 
-@works("Errors", "A site that never runs, such as one of a block that is skipped", "an error in the first call",
-       "flux qwenimage")  # fmt: skip
+@works("Errors", "A site that never runs, such as one of a block that is skipped",
+       "an error in the first call, and in `fit`", "wan ltx")  # fmt: skip
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_site_that_never_runs(name, steps):
     case = Case(name, steps=steps)
-    plain = pictures_of(name)[0]
-    before = case.draw(num_inference_steps=2)
-    assert torch.equal(before, plain)
+    blocks = "blocks" if name == "wan" else "transformer_blocks"
+    plain = case.draw()
     with case.steerer.attached(case.pipe):
-        apply_layer_skip(case.denoiser, LayerSkipConfig([1], "transformer_blocks"))
-        with pytest.raises(dsas.InputError, match=r"never ran, the first of them transformer_blocks\.1\.attn"):
+        apply_layer_skip(case.denoiser, LayerSkipConfig([1], blocks))
+        with pytest.raises(dsas.InputError, match=rf"never ran, the first of them {blocks}\.1\.attn"):
             case.draw()
     assert_clean(case.pipe)
-    case.denoiser.transformer_blocks[1]._diffusers_hook.remove_hook("layer_skip_hook")
-    assert torch.equal(case.draw(num_inference_steps=2), plain)
+    assert not torch.equal(case.draw(), plain)
+    with pytest.raises(dsas.InputError, match=rf"{blocks}\.1\.attn.* never ran"):
+        fit(case.pipe, generation=case.family.generation)
+    getattr(case.denoiser, blocks)[1]._diffusers_hook.remove_hook("layer_skip_hook")
+    assert torch.equal(case.draw(), plain)
 
 
 @works("Errors", "A module that another one has taken the place of", "an error in the next run", "sd flux")
