@@ -18,7 +18,8 @@ from .errors import InputError
 from .gates.base import Samples
 from .hooks.attached_concept import AttachedConcept
 from .hooks.attachment import Attachment
-from .hooks.calls import CallReader, DenoiserCall
+from .hooks.call_reader import CallReader
+from .hooks.calls import DenoiserCall
 from .hooks.guidance import denoiser_of
 from .hooks.recorder import ActivationRecorder
 from .hooks.sites import Site, watch

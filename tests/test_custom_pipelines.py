@@ -17,7 +17,7 @@ from tiny import tiny_concept, tiny_pipeline
 from zoo import FAMILIES, Family, draw
 
 import dsas_diffusion as dsas
-from dsas_diffusion.hooks.calls import CallReader
+from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.guidance import denoiser_of
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"

@@ -17,7 +17,7 @@ from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
-from dsas_diffusion.hooks.calls import CallReader
+from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.validation import cross_validated, place_auroc

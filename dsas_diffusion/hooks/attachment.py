@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .attached_concept import AttachedConcept, checked_strength
-from .calls import CallReader, DenoiserCall
+from .call_reader import CallReader
+from .calls import DenoiserCall
 from .gate_record import GateRecord
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
 from .registration import Registration, hooks_of, is_cached, reset_caches

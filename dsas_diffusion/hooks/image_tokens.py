@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-#: Denoisers that put the image in front of the text where both share a sequence; all others put the text first.
+#: Denoisers that put the text in front of the image where both share a sequence; others are taken to do so.
+TEXT_FIRST: Final = frozenset(
+    {
+        "AuraFlowTransformer2DModel",
+        "ChromaTransformer2DModel",
+        "Flux2Transformer2DModel",
+        "FluxTransformer2DModel",
+        "Lumina2Transformer2DModel",
+    }
+)
+#: Denoisers that put the image first.
 IMAGE_FIRST: Final = frozenset(
     {
         "ZImageTransformer2DModel",
@@ -19,6 +29,22 @@ IMAGE_FIRST: Final = frozenset(
 )
 #: Denoisers that join each row's own text, without its padding, with the image.
 PACKED_BY_ROW: Final = frozenset({"Lumina2Transformer2DModel"})
+
+
+def warn_of_order(denoiser: nn.Module) -> None:
+    """Warn where the order of text and image in one sequence is only assumed.
+
+    Args:
+        denoiser: A model in which both share a sequence.
+    """
+    name = type(denoiser).__name__
+    if name not in TEXT_FIRST | IMAGE_FIRST:
+        warnings.warn(
+            f"In which order {name} joins text and image is not known; the text is taken to stand first. If steering "
+            "does not do what it should, choose sites where the image stands alone: `dsas inspect` shows what is beside "
+            "it.",
+            stacklevel=2,
+        )
 
 
 def image_grid(denoiser: nn.Module, given: Mapping[str, Any]) -> tuple[int, int]:

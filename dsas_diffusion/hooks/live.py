@@ -13,7 +13,8 @@ from torch.utils.hooks import RemovableHandle
 
 from ..core.features import from_positions
 from ..core.steer import steer
-from .calls import CallReader, DenoiserCall
+from .call_reader import CallReader
+from .calls import DenoiserCall
 from .discovery import image_index
 from .guidance import denoiser_of
 from .sites import image_in, with_image_in

@@ -14,7 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from ..core.features import grid_of, on_grid, pool
 from ..errors import InputError
 from ..gates.base import Samples
-from .calls import CallReader
+from .call_reader import CallReader
+from .image_tokens import warn_of_order
 from .sites import Site, watch
 
 
@@ -50,6 +51,7 @@ class ActivationRecorder:
         self.model, self.sites, self.calls, self.positions = model, list(sites), calls, positions
         self.steps = None if steps is None else frozenset(steps)
         self.seed = seed
+        self._warned = False
         self._handles: list[RemovableHandle] = []
         self._running: dict[str, list[_Call]] = {}
         self._finished: dict[str, list[tuple[list[int], list[_Call]]]] = {}
@@ -78,7 +80,11 @@ class ActivationRecorder:
             rows = len(range(*call.conditional.indices(call.rows)))
             if not rows or (self.steps is not None and call.step not in self.steps):
                 return
-            chosen = call.image_of(activation)[call.conditional].detach()
+            image = call.image_of(activation)
+            if image.shape[1] < activation.shape[1] and not self._warned:
+                self._warned = True
+                warn_of_order(self.model)
+            chosen = image[call.conditional].detach()
             generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {call.step}".encode()))
             where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
             kept = chosen[:, where.to(chosen.device)]

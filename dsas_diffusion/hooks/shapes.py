@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.features import grid_of
 from ..errors import InputError
-from .calls import CallReader
+from .call_reader import CallReader
 from .discovery import image_index
 from .guidance import denoiser_of
 from .sites import Site, watch

@@ -76,7 +76,7 @@ def test_compiled_pictures_are_the_eager_ones_and_strength_costs_no_graph(fitted
     assert torch.allclose(draw(family, pipe, PROMPTS), drawn[0.0], atol=1e-5)
     called = pipe.components[family.denoiser]
     denoiser = getattr(called, "_orig_mod", called)
-    assert "_Outside" not in getattr(denoiser._compiled_call_impl, "__qualname__", "")
+    assert "Outside" not in getattr(denoiser._compiled_call_impl, "__qualname__", "")
     assert not called._forward_pre_hooks
     assert not denoiser._forward_pre_hooks
 
