@@ -41,8 +41,8 @@ def warn_of_order(denoiser: nn.Module) -> None:
     if name not in TEXT_FIRST | IMAGE_FIRST:
         warnings.warn(
             f"In which order {name} joins text and image is not known; the text is taken to stand first. If steering "
-            "does not do what it should, choose sites where the image stands alone: `dsas inspect` shows what is beside "
-            "it.",
+            "does not do what it should, choose sites where the image stands alone: `dsas inspect` shows what stands "
+            "beside it.",
             stacklevel=2,
         )
 
