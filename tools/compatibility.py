@@ -8,6 +8,8 @@ import ast
 import sys
 from pathlib import Path
 
+from pages import write_or_compare
+
 ROOT = Path(__file__).resolve().parent.parent
 TESTS, PAGE = ROOT / "tests" / "test_compatibility.py", ROOT / "docs" / "compatibility.md"
 
@@ -53,16 +55,5 @@ def declared(tree: ast.Module) -> list[tuple[list[str], str]]:
     return sorted(found, key=lambda entry: parts.index(entry[0][0]))
 
 
-def main() -> int:
-    """Write the page or compare it."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(f"{PAGE.name} does not match the tests: run python tools/compatibility.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(PAGE, page(), "tests"))

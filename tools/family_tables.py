@@ -8,6 +8,8 @@ import inspect
 import sys
 from pathlib import Path
 
+from pages import write_or_compare
+
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
 
@@ -52,16 +54,5 @@ def _formula(named: type) -> str:
     return " ".join(first.split()).rstrip(".").replace("|", "\\|")
 
 
-def main() -> int:
-    """Write the page or compare it."""
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(f"{PAGE.name} does not match the classes: run python tools/family_tables.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(PAGE, page(), "classes"))
