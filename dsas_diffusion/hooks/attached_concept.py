@@ -56,6 +56,7 @@ class AttachedConcept:
         self._fitted = dict(fitted or {})
         #: λ of each row of the running call, 0 where nothing is steered.
         self.weights = torch.zeros(0)
+        self._kinds: dict[Any, Tensor] = {}
         self._call: DenoiserCall | None = None
 
     def begin_run(self, sampling: Mapping[str, Any]) -> None:
@@ -64,6 +65,7 @@ class AttachedConcept:
         Args:
             sampling: Settings of the new run.
         """
+        self._kinds.clear()
         for site in self.sites:
             site.begin_run()
         if self.gates is not None:
@@ -79,7 +81,7 @@ class AttachedConcept:
             )
 
     def begin_call(self, call: DenoiserCall, progress: float) -> None:
-        """Set each row's λ for the call that is about to run, in place.
+        """Set each row's λ for the call that is about to run.
 
         Args:
             call: The call.
@@ -89,12 +91,15 @@ class AttachedConcept:
             InputError: If λ has a number of values that doesn't fit the batch.
         """
         self._call = call
-        if self.weights.shape[0] != call.rows or self.weights.device != call.device:
-            self.weights = torch.zeros(call.rows, device=call.device)
-        self.weights.zero_()
         chosen = call.rows_of(self.half)
-        if chosen.stop > chosen.start and self.start <= progress < self.end:
-            self.weights[chosen] = self._strengths(call, chosen.stop - chosen.start)
+        first, last = (chosen.start, chosen.stop) if self.start <= progress < self.end else (0, 0)
+        kind = (call.rows, call.device, first, last, tuple(self.strength))
+        if kind not in self._kinds:  # once a run: what is copied to the device may wait for it
+            weights = torch.zeros(call.rows)
+            if last > first:
+                weights[first:last] = self._strengths(call, last - first)
+            self._kinds[kind] = weights.to(call.device)
+        self.weights = self._kinds[kind]
 
     def _strengths(self, call: DenoiserCall, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""
@@ -105,7 +110,7 @@ class AttachedConcept:
             )
         each = call.pictures // len(self.strength)
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(each)
-        return strength.repeat(rows // call.pictures).to(call.device)
+        return strength.repeat(rows // call.pictures)
 
     def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
         """Keep a site's scores: those of the rows that follow the prompt.

@@ -326,6 +326,18 @@ def test_other_sampling_settings_than_the_fits_warn_once(pipe, steerer):
             draw(pipe, PROMPTS, num_inference_steps=3)
 
 
+def test_nothing_is_copied_to_the_device_step_by_step(pipe, steerer):
+    seen = []
+    with steerer.attached(pipe, strength=[2, 1]) as run:
+        concept = next(iter(run.concepts.values()))
+        handle = pipe.unet.register_forward_hook(lambda *_: seen.append(concept.weights) and None)
+        draw(pipe, PROMPTS, num_inference_steps=4)
+        handle.remove()
+    assert len(seen) == 4
+    assert all(weights is seen[0] for weights in seen)
+    assert seen[0].tolist() == [0, 0, 2, 1]
+
+
 def test_sites_of_every_kind(pipe):
     kinds = {preset: find_sites(pipe.unet, preset) for preset in PRESETS if preset != "joint-attention"}
     assert {site.kind for site in kinds["all"]} == {
