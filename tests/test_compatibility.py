@@ -27,6 +27,7 @@ from diffusers.hooks import (
 )
 from tiny import tiny_concept
 from torch import nn
+from works import works
 from zoo import FAMILIES, draw, pictures, text
 from zoo.family import enliven
 from zoo.unets import _unet_sizes
@@ -53,24 +54,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The steerer was fitted with"),
     pytest.mark.filterwarnings("ignore:`upcast_vae` is deprecated"),  # Diffusers' own call, where SDXL is in float16
 ]
-
-
-def works(part: str, what: str, how: str, families: str = "") -> Callable:
-    """Say what a test shows, for the page; it runs once for each family, of which the wide suite has more than two.
-
-    Args:
-        part: The section of the page.
-        what: What is tried.
-        how: How it goes.
-        families: Names out of the zoo, with spaces between them.
-    """
-
-    def mark(test: Callable) -> Callable:
-        names = families.split()
-        each = [*names[:2], *(pytest.param(name, marks=pytest.mark.full) for name in names[2:])]
-        return pytest.mark.parametrize("name", each)(test) if names else test
-
-    return mark
 
 
 class Case:

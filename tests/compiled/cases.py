@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny import tiny_concept
+from works import shows
 from zoo import FAMILIES, draw
 
 import dsas_diffusion as dsas
@@ -48,6 +49,12 @@ def fitted(request):
     return family, steerer, drawn
 
 
+@shows(
+    "Compilation",
+    "`torch.compile` of the whole denoiser, in place, and `compile_repeated_blocks`, all with `fullgraph=True`",
+    "before attaching, after attaching, or after a first run; another λ makes no new graph",
+    "sd flux sdxl",
+)
 @pytest.mark.parametrize("order", ["attached first", "compiled first", "compiled and run first"])
 @pytest.mark.parametrize("how", ["whole", "in place", "by blocks"])
 def test_compiled_pictures_are_the_eager_ones_and_strength_costs_no_graph(fitted, how, order):
@@ -81,6 +88,9 @@ def test_compiled_pictures_are_the_eager_ones_and_strength_costs_no_graph(fitted
     assert not denoiser._forward_pre_hooks
 
 
+@shows(
+    "Compilation", "`compile_repeated_blocks` of many blocks", "blocks of one kind share their graphs", "sd flux sdxl"
+)
 def test_graphs_do_not_grow_with_the_number_of_blocks(fitted):
     family, steerer, _ = fitted
     pipe = family.build()
@@ -94,6 +104,12 @@ def test_graphs_do_not_grow_with_the_number_of_blocks(fitted):
     assert backend.graphs <= 5 * len(kinds)  # the block that is read, those before and those behind it, two steps
 
 
+@shows(
+    "Compilation",
+    "`record_gates=True` or `fit` on a compiled model",
+    "an error: record and fit before compiling",
+    "sd flux sdxl",
+)
 def test_gates_cannot_be_recorded_from_a_compiled_model(fitted):
     family, steerer, _ = fitted
     for how in ("whole", "in place", "by blocks"):
@@ -105,6 +121,12 @@ def test_gates_cannot_be_recorded_from_a_compiled_model(fitted):
             dsas.fit(pipe, tiny_concept(), generation=family.generation, progress=False)
 
 
+@shows(
+    "Compilation",
+    "The backend `inductor`",
+    "as without it",
+    "sd flux sdxl",
+)
 @pytest.mark.full
 def test_inductor_draws_what_the_eager_model_draws(fitted):
     family, steerer, drawn = fitted
