@@ -241,11 +241,12 @@ def test_a_modular_pipeline_draws_as_the_standard_one(modular):
     assert torch.allclose(picture, modular_picture, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "modular", [("sdxl", StableDiffusionXLAutoBlocks)], indirect=True
+)  # FLUX's modular pipeline has no guider
 def test_a_third_prediction_of_a_guider_is_of_the_same_step(modular):
     """Perturbed attention guidance predicts from the prompt twice, from its second step on."""
     _, _, pipe, drawn = modular
-    if "guider" not in pipe.component_names:
-        pytest.skip("FLUX's pipeline has no guider")
     layers = LayerSkipConfig([0], "down_blocks.1.attentions.0.transformer_blocks", False, True, False)
     always = {"perturbed_guidance_start": 0.0, "perturbed_guidance_stop": 1.0}
     before, calls = pipe.guider, []

@@ -174,11 +174,7 @@ def train_transformer(
         return (predicted.float() - (drawn.noise - drawn.latents)).square().mean()
 
     trainer.run(loss, batch_size, "dit")
-    with trainer.averaged():
-        kept = {key: value.cpu().clone() for key, value in transformer.state_dict().items()}
-    finished = build_transformer()
-    finished.load_state_dict(kept)
-    return finished.eval()
+    return trainer.finished(build_transformer)
 
 
 def text_states(encoders: list[CLIPTextModelWithProjection], ids: Tensor) -> tuple[Tensor, Tensor]:

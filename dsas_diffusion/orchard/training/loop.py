@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from ...files import writing
 
 CHECKPOINT_SECONDS = 180.0
 _STATE = "state.pt"
+M = TypeVar("M", bound=nn.Module)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -171,6 +173,18 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / 200)
         falling = (self.step / self.steps - (1 - self.decay)) / self.decay
         return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * max(0.0, falling))))
+
+    def finished(self, build: Callable[[], M]) -> M:
+        """Give a new model with the averaged weights, on the processor and in evaluation mode.
+
+        Args:
+            build: Makes one of the trained model's kind.
+        """
+        with self.averaged():
+            kept = {key: value.cpu().clone() for key, value in self.model.state_dict().items()}
+        model = build()
+        model.load_state_dict(kept)
+        return model.eval()
 
     @contextmanager
     def averaged(self) -> Generator[nn.Module]:

@@ -163,11 +163,7 @@ def train_unet(
         return (predicted.float() - (a * noise - b * clean)).square().mean()
 
     trainer.run(loss, batch_size, "unet")
-    with trainer.averaged():
-        kept = {key: value.cpu().clone() for key, value in unet.state_dict().items()}
-    finished = build_unet()
-    finished.load_state_dict(kept)
-    return finished.eval()
+    return trainer.finished(build_unet)
 
 
 def assemble(
