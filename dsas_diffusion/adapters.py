@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InputError
+from .hooks.attached_concept import checked_strength
 from .hooks.attachment import Attachment, checked_max_change
 from .hooks.steerer import Steerer
 
@@ -40,12 +41,13 @@ class _Adapters:
         """Bring the pipeline to a state; what is wrong with it is said before anything is changed."""
         if unknown := sorted(active.keys() - loaded.keys()):
             raise InputError(_unknown(unknown[0], loaded))
-        concepts = [loaded[name].prepared(self.pipe, λ, name=name) for name, λ in active.items()] if enabled else []
         now = self._attachment
-        if now is not None and now.max_change == self.max_change and list(now.concepts) == list(active) and enabled:
-            for name, λ in active.items():  # in place, so that a compiled model needs no new graph
-                now.set_strength(λ, name)
+        if enabled and now is not None and now.max_change == self.max_change and list(now.concepts) == list(active):
+            checked = {name: checked_strength(λ) for name, λ in active.items()}
+            for name, strength in checked.items():  # in place: cheap, and a compiled model needs no new graph
+                now.set_strength(strength, name)
         else:
+            concepts = [loaded[name].prepared(self.pipe, λ, name=name) for name, λ in active.items()] if enabled else []
             self._detach()
             self._attachment = Attachment(self.pipe, concepts, self.max_change) if concepts else None
         self.loaded, self.active, self.enabled = loaded, active, enabled

@@ -96,6 +96,16 @@ def test_a_new_strength_is_no_new_hook(pipe, steerers):
     assert all(a is b for a, b in zip(hooks, again, strict=True))
 
 
+def test_a_strength_that_is_wrong_changes_none_of_them(pipe, steerers):
+    for name, steerer in zip(("one", "two"), steerers, strict=True):
+        dsas.load_steering(pipe, steerer, name)
+    expected = draw(pipe, PROMPTS)
+    with pytest.raises(InputError, match="strength must be a finite number"):
+        dsas.set_steering(pipe, {"one": 0.0, "two": float("inf")})
+    assert torch.equal(draw(pipe, PROMPTS), expected)
+    assert dsas.get_active_steering(pipe) == {"one": 2.0, "two": 2.0}
+
+
 def test_changes_are_capped_at_a_share_of_the_activation():
     t = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
     moved = [t + 5.0, t + 0.01 * torch.arange(8)]
