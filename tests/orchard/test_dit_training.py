@@ -72,9 +72,9 @@ def test_one_blank_has_the_effect_of_many(count):
         blanks = dit.BlanksAsOne()
         transformer.set_attn_processor(blanks)
         shown = F.pad(states[:, :32], (0, 0, 0, 1))
-        blanks.count = count
+        blanks.count.fill_(count)
         [found] = transformer(encoder_hidden_states=shown, **rest)
-        blanks.count = 1
+        blanks.count.fill_(1)
         [other] = transformer(encoder_hidden_states=shown, **rest)
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
     assert (other - expected).abs().max() > 1e-3 * expected.abs().max()
