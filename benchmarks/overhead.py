@@ -28,6 +28,7 @@ from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.hooks.attached_concept import AttachedConcept
 from dsas_diffusion.hooks.attachment import Attachment
 from dsas_diffusion.hooks.guidance import denoiser_of
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
@@ -138,7 +139,7 @@ BUILDERS = {"sd15": sd15, "sdxl": sdxl, "flux": flux}
 @contextmanager
 def attached(pipe: Any, sites: list[SteeredSite]) -> Any:
     """Steer for as long as the context lasts."""
-    attachment = Attachment(pipe, [AttachedConcept("random", sites, 1.0)])
+    attachment = Attachment(DenoiserHost(pipe), [AttachedConcept("random", sites, 1.0)])
     try:
         yield attachment
     finally:

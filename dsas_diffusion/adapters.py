@@ -30,7 +30,7 @@ class _Adapters:
         self.active: dict[str, Strength] = {}
         self.enabled = True
         self.max_change: float | None = None
-        self._attachment: Attachment | None = None
+        self._attachments: list[Attachment] = []
 
     @classmethod
     def of(cls, pipe: "DiffusionPipeline") -> "_Adapters":
@@ -41,21 +41,32 @@ class _Adapters:
         """Bring the pipeline to a state; what is wrong with it is said before anything is changed."""
         if unknown := sorted(active.keys() - loaded.keys()):
             raise InputError(_unknown(unknown[0], loaded))
-        now = self._attachment
-        if enabled and now is not None and now.max_change == self.max_change and list(now.concepts) == list(active):
+        now = {name: attachment for attachment in self._attachments for name in attachment.concepts}
+        same = set(now) == set(active) and all(one.max_change == self.max_change for one in self._attachments)
+        if enabled and same:
             checked = {name: checked_strength(λ) for name, λ in active.items()}
             for name, strength in checked.items():  # in place: cheap, and a compiled model needs no new graph
-                now.set_strength(strength, name)
+                now[name].set_strength(strength, name)
         else:
-            concepts = [loaded[name].prepared(self.pipe, λ, name=name) for name, λ in active.items()] if enabled else []
+            prepared = [
+                (loaded[name].host(self.pipe), loaded[name].prepared(self.pipe, λ, name=name))
+                for name, λ in active.items()
+                if enabled
+            ]
             self._detach()
-            self._attachment = Attachment(self.pipe, concepts, self.max_change) if concepts else None
+            hosts = {type(host): host for host, _ in prepared}
+            try:
+                for kind, host in hosts.items():
+                    concepts = [concept for its, concept in prepared if type(its) is kind]
+                    self._attachments.append(Attachment(host, concepts, self.max_change))
+            except BaseException:
+                self._detach()
+                raise
         self.loaded, self.active, self.enabled = loaded, active, enabled
 
     def _detach(self) -> None:
-        if self._attachment is not None:
-            self._attachment.detach()
-            self._attachment = None
+        while self._attachments:
+            self._attachments.pop().detach()
 
 
 def _unknown(name: str, loaded: Mapping[str, Steerer]) -> str:
@@ -75,7 +86,7 @@ def load_steering(
     """Load a steerer onto a pipeline and switch it on, beside those that are on already.
 
     Args:
-        pipe: A pipeline with the denoiser that the steerer was fitted on.
+        pipe: A pipeline with the denoiser, or the text encoders, that the steerer was fitted on.
         source: A folder, a hub id (`"user/banana-off"`), or a steerer.
         adapter_name: How it is called from here on; `None` for the concept's label.
         strength: λ; `None` for the steerer's own.

@@ -14,11 +14,12 @@ from .evaluation.report import contact_sheet, format_table
 from .files import atomic_folder
 from .fit_settings import Estimation
 from .fitting import fit as learn
-from .hooks.guidance import denoiser_of
-from .hooks.shapes import shapes_of
+from .hooks.hosts import host_of
+from .hooks.shapes import Shape, shapes_of
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import FILES
+from .hooks.text_encoders import TextEncoders
 from .judges import concept_judge
 from .learning import MapFrom, Weighting
 from .models import Precision, device_of, load_pipeline
@@ -33,7 +34,7 @@ def fit(
     out: str,
     model: str = "orchard",
     method: str = "caa",
-    gate: str = "patch",
+    gate: str = "auto",
     sites: list[str] | str | None = None,
     read: str | None = "auto",
     towards: str | None = None,
@@ -60,9 +61,9 @@ def fit(
         out: Folder for the steerer.
         model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
         method: How to steer, by name.
-        gate: When and where to steer, by name.
+        gate: When and where to steer, by name; auto is patch in pictures and logistic in text encoders.
         sites: A preset or pattern of the sites to steer, or several as a list; by default auto. Single attention heads
-            are attention-heads.
+            are attention-heads, the pipeline's text encoders text-encoder.
         read: The site that gates read; auto chooses for gates that see places, null is each its own.
         towards: Another prompt set whose source and target the map learns from, such as orchard/blur.
         map_from: What the map learns from: averages over pictures (pooled), the concept's region (inside), or the half
@@ -244,7 +245,8 @@ def inspect(
     Args:
         model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
         steerer: A steerer's folder or hub id, instead.
-        sites: A preset or pattern, or several as a list; by default every site but attention-heads.
+        sites: A preset or pattern, or several as a list; by default every site but attention-heads, in the denoiser and
+            in the text encoders.
         precision: The type of the pipeline's weights.
         device: Where it draws; by default the GPU if there is one.
         static: Draw nothing: list the sites without the shapes that one denoising step shows.
@@ -256,19 +258,25 @@ def inspect(
         print(_described(Steerer.from_pretrained(steerer)))
         return
     pipe = load_pipeline(model, device_of(device), precision)
-    denoiser = denoiser_of(pipe)
-    found = find_sites(denoiser, sites or "all")
-    columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
-    rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
-    print(f"{type(denoiser).__name__}: {len(found)} sites\n")
-    if not static:
-        columns |= {"grid": "", "beside the image": "", "image stream": ""}
-        with quiet(pipe):
-            shapes = shapes_of(pipe, found, {})
-        for row, site in zip(rows, found, strict=True):
-            shape = shapes.get(site.path)
-            row += ["never ran", "–", "–"] if shape is None else ["×".join(map(str, shape.grid)), *shape[2:]]
-    print(format_table(rows, columns))
+    for wanted in [sites] if sites else ["all"] + ["text_encoder*"] * bool(TextEncoders.found_in(pipe)):
+        host = host_of(pipe, wanted)
+        found = find_sites(host.model, wanted)
+        columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
+        rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
+        print(f"{host.name}: {len(found)} sites\n")
+        if not static:
+            columns |= {"grid": "", "beside the image": "", "image stream": ""} if host.draws else {"tokens": ""}
+            with quiet(pipe):
+                shapes = shapes_of(host, found, {})
+            for row, site in zip(rows, found, strict=True):
+                row += _shown(shapes.get(site.path), host.draws)
+        print(format_table(rows, columns), end="\n\n")
+
+
+def _shown(shape: Shape | None, image: bool) -> list[Any]:
+    if shape is None:
+        return ["never ran", *["–"] * (2 * image)]
+    return ["×".join(map(str, shape.grid)), shape.beside, shape.returned] if image else [shape.positions]
 
 
 def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What fit() is asked for: settings that can't be met are refused before anything is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -95,6 +95,40 @@ def check_twins(concept: PromptSet) -> None:
             "said to be the twins of its source prompts. Write the i-th target as the i-th source without the concept, "
             'in a folder whose concept.json says "twins": true; or pass a function as regions=; or choose '
             'gate="calibrated", which sees no places.'
+        )
+
+
+def check_text(
+    method: SteeringMethod, gate: Gate, map_from: str, training: Training | None, steps: Collection[int] | None
+) -> None:
+    """Refuse what needs pictures or denoising steps, for sites in text encoders.
+
+    Args:
+        method: The method, unfitted.
+        gate: The gate, unfitted.
+        map_from: As for `fit`.
+        training: As for `fit`.
+        steps: As for `fit`.
+
+    Raises:
+        InputError: With the first setting that needs them.
+    """
+    if gate.sees_places or gate.unit in ("sample", "prompt"):
+        looks = "places of a picture" if gate.sees_places else "a whole picture"
+        raise InputError(
+            f"The gate {gate.name!r} learns {looks}, but sites in text encoders hold tokens. Choose gate='logistic', "
+            "or another that decides token by token."
+        )
+    if method.needs_gradients or training is not None:
+        raise InputError(
+            f"The method {method.name!r} is to be trained through the denoiser, which text encoders come before. Take "
+            "a method that is fitted without gradients, such as linear_act, and leave training out."
+        )
+    asked = [f"map_from={map_from!r}"] * (map_from in ("inside", "core")) + ["steps"] * (steps is not None)
+    if asked:
+        raise InputError(
+            f"{asked[0]} chooses a part of the picture or of the schedule, but text encoders read the prompt once, "
+            "before there is either. Leave it out."
         )
 
 

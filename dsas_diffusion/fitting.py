@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .fit_settings import Estimation, check_settings, check_twins, maker, planned_training, readable
+from .fit_settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
 from .hooks.attached_concept import checked_strength
 from .hooks.fingerprint import fingerprint
-from .hooks.guidance import denoiser_of, is_compiled, sampling_of
+from .hooks.hosts import host_of
 from .hooks.sites import Site, find_sites
 from .hooks.steered_site import SteeredSite
 from .hooks.steerer import Steerer
@@ -33,7 +33,7 @@ def fit(
     prompts: PromptSet | str,
     *,
     method: str | SteeringMethod = "caa",
-    gate: str | Gate = "patch",
+    gate: str | Gate = "auto",
     sites: str | Sequence[str] = "auto",
     read: str | Mapping[str, str] | None = "auto",
     regions: Regions = "twins",
@@ -63,8 +63,10 @@ def fit(
         pipe: A text-to-image or text-to-video pipeline, uncompiled.
         prompts: A prompt set, or what `load_prompts` takes.
         method: Name in `METHODS`, or an instance whose settings are used at every site.
-        gate: Name in `GATES`, or an instance whose settings are used at every site.
-        sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer.
+        gate: Name in `GATES`, or an instance whose settings are used at every site; `"auto"` is `patch` in pictures and
+            `logistic` in text encoders.
+        sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer, in the denoiser or in the
+            text encoders. These run once, so a sample is one prompt then, and nothing is drawn.
         read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
             a gate's factors to such. `"auto"` is `None`, but for *where*, which all sites read at the transformer block
             that tells the concept's positions best from others. A site that runs before the one that its gate reads is
@@ -112,25 +114,29 @@ def fit(
     began = time.monotonic()
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
     goal = load_prompts(towards) if isinstance(towards, str) else towards
+    host = host_of(pipe, sites)
+    if gate == "auto":
+        gate = "patch" if host.draws else "logistic"
     make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
-    denoiser = denoiser_of(pipe)
-    chosen = find_sites(denoiser, sites)
+    chosen = find_sites(host.model, sites)
     check_settings(concept, goal or concept, make_method(), weighting, map_from, estimation, tau, top_k, positions)
     checked_strength(strength)
     unfitted = make_gate()
-    training = planned_training(training, denoiser, chosen, make_method(), unfitted, estimation)
+    if not host.draws:
+        check_text(make_method(), unfitted, map_from, training, steps)
+    training = planned_training(training, host.model, chosen, make_method(), unfitted, estimation)
     places = unfitted.sees_places or map_from in ("inside", "core")
     if places and regions == "twins":
         check_twins(concept)
-    if is_compiled(pipe):
+    if host.is_compiled():
         raise InputError(
             "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
             "`torch.compile`."
         )
-    candidates = readable(denoiser, read, unfitted)
+    candidates = readable(host.model, read, unfitted)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
-    recorded, places_found = record(pipe, concept, every, recording, regions if places else None, goal)
+    recorded, places_found = record(host, concept, every, recording, regions if places else None, goal)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
@@ -140,7 +146,7 @@ def fit(
         if top_k is not None:
             at_once = [learning.at(site, recorded)[0] for site in chosen]
             chosen = [s.site for s in most_trusted(at_once, tau, concept, top_k)]
-        chosen = in_order(pipe, chosen, concept.source[0].text, recording)
+        chosen = in_order(host, chosen, concept.source[0].text, recording)
     fitted: list[SteeredSite] = []
     mistaken: dict[str, list[int]] = {}
     for _, together in groupby(chosen, key=lambda site: site.module):  # heads of one module run at once
@@ -148,7 +154,7 @@ def fit(
         trusted = [s for s in fitted if s.weight > 0]
         if estimation == "causal" and trusted:
             seen = list(dict.fromkeys([*running, *reads.values()]))
-            recorded, _ = record(pipe, concept, seen, recording, places_found, goal, trusted, strength)
+            recorded, _ = record(host, concept, seen, recording, places_found, goal, trusted, strength)
             _check_finite(recorded)
             learning.forget()
         for site in running:
@@ -167,12 +173,12 @@ def fit(
     return Steerer(
         kept,
         {
-            "model": fingerprint(denoiser, list(dict.fromkeys([*(s.site for s in kept), *reads.values()]))),
+            "model": fingerprint(host.model, list(dict.fromkeys([*(s.site for s in kept), *reads.values()]))),
             "concept": {"label": concept.concept.label, "text": concept.concept.text},
             "method": part_of(kept[0].method),
             "gate": part_of(kept[0].gate),
             "strength": float(strength),
-            "generation": {**sampling_of(pipe), **_plain(generation or {})},
+            "generation": {**host.sampling(), **_plain(generation or {})},
             "prompts": {"name": concept.name, "digest": concept.digest},
             "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
             "fit": {

@@ -1,10 +1,10 @@
 """Draws a set's source, target and control prompts once, and records what gates and maps are learned from."""
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,22 +12,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from .backends.diffusion import generate
+from .backends.diffusion import encode, generate
 from .core.regions import twin_regions
 from .errors import InputError
 from .gates.base import Samples
 from .hooks.attached_concept import AttachedConcept
 from .hooks.attachment import Attachment
-from .hooks.call_reader import CallReader
-from .hooks.calls import DenoiserCall
-from .hooks.guidance import denoiser_of
+from .hooks.hosts import Host
 from .hooks.recorder import ActivationRecorder
 from .hooks.sites import Site, watch
 from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
-
-if TYPE_CHECKING:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 #: Positions of one group to keep at one site at most, so that memory doesn't grow with steps and prompts.
 POSITIONS: Final = 10_240
@@ -69,7 +64,7 @@ class Recorded(NamedTuple):
 
 
 def record(
-    pipe: "DiffusionPipeline",
+    host: Host,
     concept: PromptSet,
     sites: Sequence[Site],
     recording: Recording,
@@ -81,7 +76,7 @@ def record(
     """Draw the groups of a set and record every site.
 
     Args:
-        pipe: The pipeline; it comes out as it went in.
+        host: The model, with its pipeline; it comes out as it went in.
         concept: The prompts.
         sites: What to record.
         recording: How.
@@ -107,19 +102,20 @@ def record(
         groups |= {
             name: (towards.texts(group), recording.seed) for name, group in (("from", "source"), ("to", "target"))
         }
-    most = max(len(texts) for texts, _ in groups.values()) * _steps(pipe, recording)
+    most = max(len(texts) for texts, _ in groups.values()) * _steps(host, recording)
     positions = min(recording.positions, max(1, POSITIONS // most))
     recorders, pictures = {}, {}
     total = sum(len(texts) for texts, _ in groups.values())
     with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not recording.progress) as bar:
         for group, (texts, first) in groups.items():
             output = "pil" if callable(regions) and group == "source" else "latent"
-            with _steering(pipe, () if group in ("target", "to") else steered, strength), CallReader(pipe) as calls:
+            with _steering(host, () if group in ("target", "to") else steered, strength), host.reader() as calls:
                 recorders[group] = ActivationRecorder(
-                    denoiser_of(pipe), sites, calls, positions=positions, steps=recording.steps, seed=recording.seed
+                    host.model, sites, calls, positions=positions, steps=recording.steps, seed=recording.seed
                 )
-                drawn = _draw(pipe, texts, first, recorders[group], recording, output, bar)
-                pictures[group] = [_laid_out(batch, calls.call) for batch in drawn] if output == "latent" else drawn
+                drawn = _draw(host, texts, first, recorders[group], recording, output, bar)
+                laid_out = host.draws and output == "latent"
+                pictures[group] = [_laid_out(batch, calls.call) for batch in drawn] if laid_out else drawn
     found = None
     if isinstance(regions, Tensor):
         found = regions
@@ -143,7 +139,7 @@ def record(
     return Recorded({**recorded, **({} if towards is not None else own)}, found)
 
 
-def _laid_out(latents: Tensor, call: DenoiserCall) -> Float[Tensor, "pictures channels h w"]:
+def _laid_out(latents: Tensor, call: Any) -> Float[Tensor, "pictures channels h w"]:
     """Give latents as pictures: some pipelines hand them out as a sequence, and those of videos have frames."""
     if latents.ndim == 3:
         return latents.transpose(1, 2).unflatten(2, call.grid)
@@ -151,9 +147,9 @@ def _laid_out(latents: Tensor, call: DenoiserCall) -> Float[Tensor, "pictures ch
 
 
 @contextmanager
-def _steering(pipe: "DiffusionPipeline", sites: Sequence[SteeredSite], strength: float) -> Generator[None]:
+def _steering(host: Host, sites: Sequence[SteeredSite], strength: float) -> Generator[None]:
     """Steer what has been learned so far, for as long as the context lasts."""
-    attachment = Attachment(pipe, [AttachedConcept("earlier sites", sites, strength)]) if sites else None
+    attachment = Attachment(host, [AttachedConcept("earlier sites", sites, strength)]) if sites else None
     try:
         yield
     finally:
@@ -161,19 +157,19 @@ def _steering(pipe: "DiffusionPipeline", sites: Sequence[SteeredSite], strength:
             attachment.detach()
 
 
-def in_order(pipe: "DiffusionPipeline", sites: Sequence[Site], text: str, recording: Recording) -> list[Site]:
-    """Sort sites as the denoiser runs them, seen on one picture.
+def in_order(host: Host, sites: Sequence[Site], text: str, recording: Recording) -> list[Site]:
+    """Sort sites as the model runs them, seen on one prompt.
 
     Args:
-        pipe: The pipeline; it comes out as it went in.
+        host: The model, with its pipeline; it comes out as it went in.
         sites: The sites.
         text: A prompt.
         recording: Seed and sampling settings.
     """
     seen: list[str] = []
-    handles = [watch(denoiser_of(pipe), site, lambda _, path=site.path: seen.append(path)) for site in sites]
+    handles = [watch(host.model, site, lambda _, path=site.path: seen.append(path)) for site in sites]
     try:
-        for _ in generate(pipe, [text], [recording.seed], generation={**recording.generation, "output_type": "latent"}):
+        for _ in _run(host, [text], [recording.seed], recording, "latent"):
             pass
     finally:
         for handle in handles:
@@ -181,15 +177,24 @@ def in_order(pipe: "DiffusionPipeline", sites: Sequence[Site], text: str, record
     return sorted(sites, key=lambda site: seen.index(site.path))
 
 
-def _steps(pipe: "DiffusionPipeline", recording: Recording) -> int:
-    """How many denoising steps of each picture are recorded."""
-    default = signature(pipe.__call__).parameters["num_inference_steps"].default
+def _run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Recording, output: str) -> Iterator[Any]:
+    """Run prompts through the model, a batch at a time; what it gives has one entry a prompt."""
+    settings = {**recording.generation, "output_type": output}
+    run = generate if host.draws else encode
+    return run(host.pipe, texts, seeds, batch_size=recording.batch_size, generation=settings)
+
+
+def _steps(host: Host, recording: Recording) -> int:
+    """How many steps of each prompt are recorded."""
+    if not host.draws:
+        return 1
+    default = signature(host.pipe.__call__).parameters["num_inference_steps"].default
     drawn = recording.generation.get("num_inference_steps", default)
     return max(1, drawn if recording.steps is None else len(set(recording.steps) & set(range(drawn))))
 
 
 def _draw(
-    pipe: "DiffusionPipeline",
+    host: Host,
     texts: Sequence[str],
     first: int,
     recorder: ActivationRecorder,
@@ -198,10 +203,9 @@ def _draw(
     bar: Any,
 ) -> list[Any]:
     drawn, done = [], 0
-    settings = {**recording.generation, "output_type": output}
     seeds = range(first, first + len(texts))
     with recorder:
-        for pictures in generate(pipe, texts, seeds, batch_size=recording.batch_size, generation=settings):
+        for pictures in _run(host, texts, seeds, recording, output):
             recorder.end_batch(range(done, done + len(pictures)))
             done += len(pictures)
             bar.update(len(pictures))

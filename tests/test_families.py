@@ -11,6 +11,7 @@ from zoo import FAMILIES, Family, draw, pictures
 import dsas_diffusion as dsas
 from dsas_diffusion.hooks.discovery import image_index
 from dsas_diffusion.hooks.guidance import denoiser_of
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.shapes import shapes_of
 from dsas_diffusion.hooks.sites import PRESETS, all_sites, find_sites
 
@@ -49,7 +50,7 @@ def left_behind(pipe) -> list[str]:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
     hooks += sum(len(m._diffusers_hook.hooks) for m in modules if hasattr(m, "_diffusers_hook"))
     return [f"{hooks} hooks"] * bool(hooks) + [
-        name for name in ("prepare_latents", "_dsas_adapters") if name in vars(pipe)
+        name for name in ("prepare_latents", "encode_prompt", "_dsas_adapters") if name in vars(pipe)
     ]
 
 
@@ -168,7 +169,9 @@ def test_gate_maps_have_the_grid_of_the_image(family, pipe, steerer):
 
 def test_shapes_are_those_of_the_family(family, pipe):
     sites = find_sites(denoiser_of(pipe), ["auto", "blocks"])
-    shapes = shapes_of(pipe, sites, {**family.generation, **pictures(family), "num_inference_steps": family.steps})
+    shapes = shapes_of(
+        DenoiserHost(pipe), sites, {**family.generation, **pictures(family), "num_inference_steps": family.steps}
+    )
     assert shapes.keys() == {site.path for site in sites}
     for path, layout in family.sites.items():
         if path in shapes:

@@ -18,6 +18,7 @@ from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.hooks.call_reader import CallReader
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.validation import cross_validated, place_auroc
@@ -358,7 +359,7 @@ def test_where_is_read_at_the_block_that_tells_places_best_and_whether_at_each_s
     steerer = fit(pipe, tiny_concept(), gate="patch", seed=3, **SETTINGS)
     blocks = find_sites(pipe.unet, "blocks")
     drawn = recording.Recording(3, 16, GENERATION, None, 16, progress=False)
-    recorded = recording.record(pipe, tiny_concept(), blocks, drawn, "twins").groups
+    recorded = recording.record(DenoiserHost(pipe), tiny_concept(), blocks, drawn, "twins").groups
     told = {s.path: place_auroc(recorded["source"][s.path], recorded["control"][s.path]) for s in blocks}
     assert len(set(told.values())) > 1
     assert {row["reads"]["where"] for row in steerer.diagnose().sites} == {max(told, key=lambda path: told[path])}

@@ -9,6 +9,7 @@ from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.hooks.attached_concept import AttachedConcept
 from dsas_diffusion.hooks.attachment import Attachment
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.live import CallCatcher, LiveSites
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
@@ -61,7 +62,7 @@ def test_a_caught_call_runs_again_as_the_pipeline_ran_it(pipe, kind):
     noises = []
     handle = pipe.unet.register_forward_hook(lambda module, args, output: noises.append(output[0].detach()))
     for strength in (0, 1):
-        attachment = Attachment(pipe, [AttachedConcept("tiny", sites, strength)])
+        attachment = Attachment(DenoiserHost(pipe), [AttachedConcept("tiny", sites, strength)])
         noises.clear()
         draw(pipe, prompts)
         attachment.detach()

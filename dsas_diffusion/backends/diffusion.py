@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InputError
+from ..hooks.guidance import denoiser_of
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -62,6 +63,48 @@ def generate(
             }
             drawn = call(prompt=list(prompts[part]), generator=generators, **{**settings, **own})
             yield drawn.images if hasattr(drawn, "images") else drawn.frames
+
+
+def encode(
+    pipe: "DiffusionPipeline",
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    batch_size: int = 16,
+    generation: Mapping[str, Any] | None = None,
+) -> Iterator[Sequence[str]]:
+    """Run prompts through a pipeline's text encoders as when it draws, and end before the first denoising step.
+
+    Args:
+        pipe: As for :func:`generate`.
+        prompts: As for :func:`generate`.
+        seeds: As for :func:`generate`.
+        batch_size: As for :func:`generate`.
+        generation: As for :func:`generate`.
+
+    Yields:
+        The prompts of each call.
+
+    Raises:
+        InputError: As for :func:`generate`.
+    """
+
+    def stop(module: Any, args: tuple[Any, ...]) -> None:
+        raise _EncodedError
+
+    for start in range(0, len(prompts), batch_size):
+        part = slice(start, start + batch_size)
+        handle = denoiser_of(pipe).register_forward_pre_hook(stop)
+        try:
+            next(generate(pipe, prompts[part], seeds[part], batch_size=batch_size, generation=generation))
+        except _EncodedError:
+            yield prompts[part]
+        finally:
+            handle.remove()
+
+
+class _EncodedError(Exception):
+    """The prompts are encoded."""
 
 
 @contextmanager

@@ -45,9 +45,19 @@ def from_positions(positions: Float[Tensor, "batch positions channels"], like: T
     return restored.contiguous(memory_format=torch.channels_last) if channels_last else restored.contiguous()
 
 
-def pool(positions: Float[Tensor, "batch positions channels"]) -> Float[Tensor, "batch channels"]:
-    """Average over positions, in float32."""
-    return positions.float().mean(dim=1)
+def pool(
+    positions: Float[Tensor, "batch positions channels"], mask: Tensor | None = None
+) -> Float[Tensor, "batch channels"]:
+    """Average over positions, in float32.
+
+    Args:
+        positions: (batch, positions, channels).
+        mask: (batch, positions) true where a position counts, at least one in each row; `None` for all.
+    """
+    if mask is None:
+        return positions.float().mean(dim=1)
+    counted = torch.where(mask[:, :, None], positions.float(), 0.0)
+    return counted.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def grid_of(positions: int, latent: tuple[int, int]) -> tuple[int, int]:

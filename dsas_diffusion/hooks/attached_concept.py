@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.features import grid_of
 from ..errors import InputError
 from .attached_site import AttachedSite
-from .calls import DenoiserCall
+from .calls import Call
 from .gate_record import GateRecord
 from .guidance import Half, checked_half
 from .steered_site import SteeredSite
@@ -57,7 +56,7 @@ class AttachedConcept:
         #: λ of each row of the running call, 0 where nothing is steered.
         self.weights = torch.zeros(0)
         self._kinds: dict[Any, Tensor] = {}
-        self._call: DenoiserCall | None = None
+        self._call: Call | None = None
 
     def begin_run(self, sampling: Mapping[str, Any]) -> None:
         """Forget what the run before has read, and warn once of other sampling settings than the fit's.
@@ -80,12 +79,12 @@ class AttachedConcept:
                 stacklevel=2,
             )
 
-    def begin_call(self, call: DenoiserCall, progress: float) -> None:
+    def begin_call(self, call: Call, progress: float) -> None:
         """Set each row's λ for the call that is about to run.
 
         Args:
             call: The call.
-            progress: Share of the denoising steps that are done, in [0, 1).
+            progress: Share of the run's steps that are done, in [0, 1).
 
         Raises:
             InputError: If λ has a number of values that doesn't fit the batch.
@@ -101,16 +100,16 @@ class AttachedConcept:
             self._kinds[kind] = weights.to(call.device)
         self.weights = self._kinds[kind]
 
-    def _strengths(self, call: DenoiserCall, rows: int) -> Float[Tensor, "rows"]:
+    def _strengths(self, call: Call, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""
-        if call.pictures % len(self.strength):
+        if call.samples % len(self.strength):
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but the pipeline runs {call.pictures} pictures at once, "
+                f"strength has {len(self.strength)} numbers, but the pipeline runs {call.samples} {call.made} at once, "
                 "which is no multiple of that. Give one number for all, or one for each prompt of the batch."
             )
-        each = call.pictures // len(self.strength)
+        each = call.samples // len(self.strength)
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(each)
-        return strength.repeat(rows // call.pictures)
+        return strength.repeat(rows // call.samples)
 
     def record(self, path: str, scores: Float[Tensor, "rows positions"]) -> None:
         """Keep a site's scores: those of the rows that follow the prompt.
@@ -130,7 +129,7 @@ class AttachedConcept:
         Args:
             positions: How many.
         """
-        return grid_of(positions, self._call.grid if self._call is not None else (1, positions))
+        return (1, positions) if self._call is None else self._call.grid_at(positions)
 
 
 def _copied(sites: Sequence[SteeredSite]) -> list[SteeredSite]:

@@ -1,72 +1,69 @@
 """Steering inside one running pipeline: the hooks, what they share, and how they come out again."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .attached_concept import AttachedConcept, checked_strength
-from .call_reader import CallReader
-from .calls import DenoiserCall
+from .calls import Call
 from .gate_record import GateRecord
-from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
+from .hosts import Host
 from .registration import Registration, hooks_of, is_cached, reset_caches
 from .site_hook import HeadsHook, OutputHook, Place
 from .sites import Site
-
-if TYPE_CHECKING:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 HOOK_NAME: Final = "dsas_steering"
 
 
 class Attachment:
-    """One or several concepts attached to a pipeline, until `detach`.
+    """One or several concepts attached to a model of a pipeline, until `detach`.
 
     At a site of several concepts each gate and map sees the activation as it was before any of them; their changes add.
 
     Args:
-        pipe: The pipeline. Attach before `torch.compile`, `enable_cache` or CPU offload.
+        host: The model, with the pipeline that runs it. Attach before `torch.compile`, `enable_cache` or CPU offload.
         concepts: What is done about each.
         max_change: The longest change at a position, as a share of the activation's own length there; `None` for no
             limit.
 
     Raises:
-        InputError: If this denoiser is steered already or has a cache enabled, two concepts have one name,
-            `max_change` is not positive, or gates are to be recorded from a compiled model.
+        InputError: If the model is steered already or has a cache enabled, two concepts have one name,
+            `max_change` is not positive, a part of the schedule is asked for where there is none, or gates are to be
+            recorded from a compiled model.
     """
 
-    def __init__(
-        self, pipe: "DiffusionPipeline", concepts: Sequence[AttachedConcept], max_change: float | None = None
-    ) -> None:
-        self.pipe, self.concepts, self.max_change = pipe, {c.name: c for c in concepts}, max_change
-        self._denoiser = denoiser_of(pipe)
-        self._run: Tensor | None = None
-        self._checked: Tensor | None = None
+    def __init__(self, host: Host, concepts: Sequence[AttachedConcept], max_change: float | None = None) -> None:
+        self.host, self.concepts, self.max_change = host, {c.name: c for c in concepts}, max_change
+        self._run: object = None
+        self._checked: object = None
         self._halves_seen: set[str] = set()
         self._registered: list[Registration] = []
         self._projections: list[tuple[str, nn.Module]] = []
         if len(self.concepts) < len(concepts):
             raise InputError(f"Two of the concepts {', '.join(c.name for c in concepts)} have the same name.")
         checked_max_change(max_change)
-        if any(HOOK_NAME in hooks_of(module) for module in self._denoiser.modules()):
+        if any(HOOK_NAME in hooks_of(module) for module in host.model.modules()):
             raise InputError(
-                f"This {type(self._denoiser).__name__} is steered already (pipelines made with `from_pipe` share one). "
+                f"This {host.name} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another; or load both with `dsas_diffusion.load_steering`."
             )
-        if is_cached(self._denoiser):
+        if is_cached(host.model):
             raise InputError(
-                f"A cache is enabled on this {type(self._denoiser).__name__}, and a steerer attached on top of it "
+                f"A cache is enabled on this {host.name}, and a steerer attached on top of it "
                 "would steer once more what it keeps. Call `disable_cache()` on the denoiser, attach, and enable it "
                 "again."
             )
-        if any(c.gates is not None for c in concepts) and is_compiled(pipe):
+        if any(c.gates is not None for c in concepts) and host.is_compiled():
             raise InputError("Gates can't be recorded from a compiled model. Leave record_gates out, or don't compile.")
-        self._calls = CallReader(pipe, self._begin_call)
-        self._after_call = self._denoiser.register_forward_hook(self._end_call)
+        if not host.draws and any((c.start, c.end) != (0, 1) for c in concepts):
+            raise InputError(
+                "start and end choose denoising steps, but text encoders run once, before the first. Leave both out, "
+                "or attach a steerer that was fitted on the denoiser."
+            )
+        self._calls = host.reader(self._begin_call, self._end_call)
         try:
             self._register()
         except BaseException:
@@ -85,7 +82,7 @@ class Attachment:
         for place in places.values():
             modules.setdefault(place.site.module, []).append(place)
         for path, here in modules.items():
-            module = self._denoiser.get_submodule(path)
+            module = self.host.model.get_submodule(path)
             heads = any(place.site.is_head for place in here)
             hook = (HeadsHook if heads else OutputHook)(here, self, module)
             self._registered.append(Registration(module, hook, HOOK_NAME))
@@ -93,8 +90,8 @@ class Attachment:
                 self._projections.append((path, module))
 
     @property
-    def call(self) -> DenoiserCall:
-        """The denoiser's call that is running."""
+    def call(self) -> Call:
+        """The model's call that is running."""
         return self._calls.call
 
     @property
@@ -155,55 +152,57 @@ class Attachment:
             raise InputError(f"concept={name!r} is none of those attached: {', '.join(self.concepts)}. Name one.")
         return self.concepts[name]
 
-    def _begin_call(self, call: DenoiserCall) -> None:
+    def _begin_call(self, call: Call) -> None:
         for path, module in self._projections:
-            if self._denoiser.get_submodule(path) is not module:
+            if self.host.model.get_submodule(path) is not module:
                 raise InputError(
                     f"{path} is another module than when the steerer was attached, as happens when a LoRA is loaded or "
                     "unloaded, so its attention heads would be steered in part or not at all. Detach the steerer, load "
                     "or unload the LoRA, and attach the steerer again."
                 )
-        if self._run is not self._calls.schedule:
-            self._run = self._calls.schedule
+        if self._run is not self._calls.run:
+            self._run = self._calls.run
             self._halves_seen = set()
             for registered in self._registered:
                 registered.hook.reached = False
             for concept in self.concepts.values():
-                concept.begin_run(sampling_of(self.pipe))
+                concept.begin_run(self.host.sampling())
         self._halves_seen |= {
             half for half in ("conditional", "unconditional") if len(range(call.rows)[call.rows_of(half)])
         }
-        unguided = getattr(self.pipe, "do_classifier_free_guidance", None) is False or call.step > 0
+        unguided = getattr(self.host.pipe, "do_classifier_free_guidance", None) is False or call.step > 0
         for concept in self.concepts.values():
             if concept.half == "unconditional" and unguided and concept.half not in self._halves_seen:
                 raise InputError(
                     "half='unconditional', but this run of the denoiser has no unconditional rows, since guidance is "
                     "off. Draw with a guidance_scale above 1, or attach with half='conditional'."
                 )
-            concept.begin_call(call, call.step / steps_of(self.pipe))
+            concept.begin_call(call, self.host.progress(call))
 
-    def _end_call(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Look, after the first call of a run, whether every site was reached."""
-        if torch.compiler.is_compiling() or self._checked is self._run:
+    def _end_call(self) -> None:
+        """Look, once in a run, whether every site was reached."""
+        run = self._calls.run
+        if run is not None and self._checked is run:
             return
-        missed = [place.site.path for r in self._registered if not r.hook.reached for place in r.hook.places]
-        if missed and not (self._checked is not None and is_cached(denoiser)):  # a run that died leaves caches filled
+        missed = [
+            place.site.path for r in self._registered if not r.hook.reached or run is None for place in r.hook.places
+        ]
+        if missed and not (
+            self._checked is not None and is_cached(self.host.model)
+        ):  # a run that died leaves caches filled
             raise InputError(
-                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: something skips "
-                "them or has taken the hooks out, as layer skipping does and the end of a sequential offload that was "
-                "there before the steerer. Detach the steerer and attach it to the pipeline as it is now, or fit one "
-                "without these sites."
+                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: "
+                f"{self.host.missing}"
             )
-        self._checked = self._run
+        self._checked = run
 
     def detach(self) -> None:
         """Take every hook out; the model is then bit for bit the one it was. Harmless when called again."""
         self._calls.remove()
-        self._after_call.remove()
         for registered in self._registered:  # at the modules themselves: another may stand in their place by now
             registered.remove()
-        if self._registered and is_cached(self._denoiser):
-            reset_caches(self._denoiser)
+        if self._registered and is_cached(self.host.model):
+            reset_caches(self.host.model)
         self._registered.clear()
 
 

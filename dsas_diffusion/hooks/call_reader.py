@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from inspect import signature
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -15,15 +14,16 @@ from .discovery import TEXT
 from .guidance import denoiser_of
 from .image_tokens import IMAGE_FIRST, image_grid, text_lengths, tokens_of
 from .outside import Outside
-from .picture_count import PictureCount
+from .reader import Reader
+from .tap import Listener
 
 #: Denoisers whose pipelines put the conditional half first where both halves are in one call; all others do as Stable
 #: Diffusion does.
 CONDITIONAL_FIRST: Final = frozenset({"ZImageTransformer2DModel", "LuminaNextDiT2DModel", "StableCascadeUNet"})
 
 
-class CallReader:
-    """Reads every call of a pipeline's denoiser before it runs, as a context manager or until `remove`.
+class CallReader(Reader):
+    """Reads every call of a pipeline's denoiser before it runs.
 
     How many pictures a run draws is known from the latents that the pipeline prepares; the rows of a call beside it
     tell whether both halves of classifier-free guidance are in one call. Where they are in two, the text that comes
@@ -33,13 +33,19 @@ class CallReader:
     Args:
         pipe: The pipeline.
         on_call: Called with each call, before the denoiser runs.
+        on_end: Called after each, where the denoiser is not compiled as a whole.
 
     Raises:
         InputError: If the pipeline has no denoiser or no scheduler.
     """
 
-    def __init__(self, pipe: DiffusionPipeline, on_call: Callable[[DenoiserCall], None] | None = None) -> None:
-        self.pipe, self._on_call = pipe, on_call
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        on_call: Callable[[DenoiserCall], object] = lambda call: None,
+        on_end: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.pipe, self._on_call, self._on_end = pipe, on_call, on_end
         self._denoiser = denoiser_of(pipe)
         if getattr(pipe, "scheduler", None) is None:
             raise InputError(
@@ -54,9 +60,13 @@ class CallReader:
         self._prompt: Any = None
         self._latents: Any = None
         self._grids: tuple[Any, tuple[int, int]] | None = None
-        self._pictures = PictureCount.of(pipe, self)
-        self._prepared = 0 if self._pictures is None else self._pictures.prepared
+        self._pictures: int | None = None
+        self._prepared = False
+        self._latents_prepared: Listener | None = None
+        if callable(getattr(pipe, "prepare_latents", None)):
+            self._latents_prepared = Listener(pipe, "prepare_latents", after=self._begin_run)
         self._outside = Outside(pipe, self._read)
+        self._after = self._denoiser.register_forward_hook(self._end)
 
     @property
     def call(self) -> DenoiserCall:
@@ -70,28 +80,22 @@ class CallReader:
         return self._call
 
     @property
-    def schedule(self) -> Tensor | None:
+    def run(self) -> Tensor | None:
         """The timesteps of the running run: another object in each."""
         return self._schedule
 
     def remove(self) -> None:
         """Stop reading. Harmless when called again."""
         self._outside.leave()
-        if self._pictures is not None:
-            self._pictures.release(self)
-            self._pictures = None
+        self._after.remove()
+        if self._latents_prepared is not None:
+            self._latents_prepared.remove()
 
-    def begin_run(self) -> None:
-        """Stand where calls of the denoiser begin: it may have been compiled since the last run."""
+    def _begin_run(self, prepared: Any) -> None:
+        """Count the latents, and stand where calls of the denoiser begin: it may have been compiled since."""
+        self._pictures = len(prepared[0] if isinstance(prepared, list | tuple) else prepared)
+        self._prepared = True
         self._outside.stand()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
 
     def _read(self, called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         denoiser = self._denoiser
@@ -114,31 +118,34 @@ class CallReader:
         grid = self._grid(given)
         text = text_lengths(denoiser, given)
         self._call = DenoiserCall(
-            max(self._step, 0),
-            rows,
-            rows // parts,
-            conditional,
-            unconditional,
-            grid,
-            tokens_of(denoiser, given, grid),
+            step=max(self._step, 0),
+            rows=rows,
+            samples=rows // parts,
+            conditional=conditional,
+            unconditional=unconditional,
+            grid=grid,
+            tokens=tokens_of(denoiser, given, grid),
             image_first=type(denoiser).__name__ in IMAGE_FIRST,
             text=text,
             device=device,
         )
-        if self._on_call is not None:
-            self._on_call(self._call)
+        self._on_call(self._call)
+
+    def _end(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self._on_end()
 
     def _check_pipeline(self) -> None:
         """Refuse a run that this pipeline has not prepared, since its rows can't be told."""
-        if self._pictures is None:
+        if self._latents_prepared is None:
             return
-        if self._pictures.prepared == self._prepared:
+        if not self._prepared:
             self._schedule = None  # the next call of the run is as wrong
             raise InputError(
                 f"The denoiser runs for another pipeline than the {type(self.pipe).__name__} that was handed in, as it "
                 "does where `from_pipe` made a second one of the same parts. Hand in the pipeline that draws."
             )
-        self._prepared = self._pictures.prepared
+        self._prepared = False
 
     def _halves(self, given: Mapping[str, Any], rows: int, parts: int) -> tuple[slice, slice]:
         """Find the rows that follow the prompt, and those that don't."""
@@ -161,9 +168,8 @@ class CallReader:
 
     def _parts(self, rows: int) -> int:
         """How many predictions for each picture the call makes."""
-        pictures = None if self._pictures is None else self._pictures.pictures
-        if pictures and rows % pictures == 0:
-            return rows // pictures
+        if self._pictures and rows % self._pictures == 0:
+            return rows // self._pictures
         return 2 if getattr(self.pipe, "do_classifier_free_guidance", False) and rows % 2 == 0 else 1
 
     def _grid(self, given: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,44 +1,39 @@
-"""What one call of a denoiser is: which rows follow the prompt, which step it is, where the image's positions are."""
+"""What one call of a model is: which rows follow the prompt, which step it is, which positions may be changed."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.features import grid_of, pool
 from .guidance import Half
 
 
-@dataclass(frozen=True)
-class DenoiserCall:
-    """One call of a denoiser.
+@dataclass(frozen=True, kw_only=True)
+class Call(ABC):
+    """One call of a model that is steered.
 
     Args:
-        step: The denoising step, from 0 in each run; both calls of a step, where guidance takes two, have the same.
+        step: Which of the run's steps it belongs to, from 0.
         rows: Batch size.
-        pictures: How many pictures are drawn at once. The rows are these, as many times as there are predictions for
-            each in one call.
+        samples: How many pictures or texts are made at once. The rows are these, as many times as there are predictions
+            for each in one call.
         conditional: The rows that follow the prompt.
         unconditional: Those that don't, where there is guidance.
-        grid: Height and width of the image's positions as they enter the denoiser; frames of a video stand one below
-            another.
-        tokens: How many positions the image stream has, reference images included; `None` where that differs from
-            level to level, as in a U-Net.
-        image_first: In a sequence that holds text and image, whether the image stands first.
-        text: (rows,) where the image begins in such a sequence, if that differs from row to row; else `None`.
         device: Where it runs.
     """
 
+    #: What is made from the rows, for messages.
+    made: ClassVar[str]
+
     step: int
     rows: int
-    pictures: int
+    samples: int
     conditional: slice
     unconditional: slice
-    grid: tuple[int, int]
-    tokens: int | None
-    image_first: bool
-    text: Tensor | None
     device: torch.device
 
     def rows_of(self, half: Half) -> slice:
@@ -50,46 +45,150 @@ class DenoiserCall:
         return slice(0, self.rows) if half == "both" else getattr(self, half)
 
     def reduced_to(self, rows: slice) -> Self:
-        """Give the same call with some of its rows.
+        """Give the same call with some of its rows, as if all of them followed the prompt.
 
         Args:
             rows: Which.
         """
         count = len(range(*rows.indices(self.rows)))
-        kept = slice(0, count)
-        text = None if self.text is None else self.text[rows]
-        return replace(self, rows=count, pictures=count, conditional=kept, unconditional=slice(0, 0), text=text)
+        return replace(self, rows=count, samples=count, conditional=slice(0, count), unconditional=slice(0, 0))
 
-    def image_of(
-        self, positions: Float[Tensor, "rows positions channels"]
-    ) -> Float[Tensor, "rows image_positions channels"]:
-        """Give the image's positions out of what a site holds.
+    @abstractmethod
+    def positions_of(
+        self, whole: Float[Tensor, "rows all_positions channels"]
+    ) -> Float[Tensor, "rows positions channels"]:
+        """Give the positions that gates see, out of all that a site holds.
 
         Args:
-            positions: All of it; text and reference images may stand beside the image.
+            whole: All of it.
         """
-        where = self._where(positions.shape[1])
-        if isinstance(where, slice):
-            return positions[:, where]
-        return positions.gather(1, where[:, :, None].expand(-1, -1, positions.shape[2]))
 
-    def with_image(
+    @abstractmethod
+    def with_positions(
         self,
-        positions: Float[Tensor, "rows positions channels"],
-        image: Float[Tensor, "rows image_positions channels"],
+        whole: Float[Tensor, "rows all_positions channels"],
+        changed: Float[Tensor, "rows positions channels"],
+    ) -> Float[Tensor, "rows all_positions channels"]:
+        """Put changed positions back among the others.
+
+        Args:
+            whole: As given to `positions_of`; it stays as it is.
+            changed: Its positions, steered.
+        """
+
+    @abstractmethod
+    def grid_at(self, positions: int) -> tuple[int, int]:
+        """Give height and width behind a site's positions; those of a text are one row.
+
+        Args:
+            positions: How many there are.
+        """
+
+    @abstractmethod
+    def pooled(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows channels"]:
+        """Average over the positions that count, in float32.
+
+        Args:
+            positions: What `positions_of` gave.
+        """
+
+    @abstractmethod
+    def places(self, positions: int, count: int, generator: torch.Generator) -> Tensor:
+        """Choose positions at random, with replacement, among those that count.
+
+        Args:
+            positions: How many the site has.
+            count: How many to choose.
+            generator: The source of chance, on the processor.
+
+        Returns:
+            (count,) the same in every row, or (rows, count); on the processor.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserCall(Call):
+    """One call of a denoiser. Both calls of a denoising step, where guidance takes two, have the same number.
+
+    Args:
+        grid: Height and width of the image's positions as they enter the denoiser; frames of a video stand one below
+            another.
+        tokens: How many positions the image stream has, reference images included; `None` where that differs from
+            level to level, as in a U-Net.
+        image_first: In a sequence that holds text and image, whether the image stands first.
+        text: (rows,) where the image begins in such a sequence, if that differs from row to row; else `None`.
+    """
+
+    made = "pictures"
+
+    grid: tuple[int, int]
+    tokens: int | None
+    image_first: bool
+    text: Tensor | None
+
+    def reduced_to(self, rows: slice) -> Self:
+        """See :meth:`Call.reduced_to`."""
+        return replace(super().reduced_to(rows), text=None if self.text is None else self.text[rows])
+
+    def positions_of(
+        self, whole: Float[Tensor, "rows all_positions channels"]
     ) -> Float[Tensor, "rows positions channels"]:
+        """Give the image's positions: text and reference images may stand beside the image.
+
+        Args:
+            whole: All that a site holds.
+        """
+        where = self._where(whole.shape[1])
+        if isinstance(where, slice):
+            return whole[:, where]
+        return whole.gather(1, where[:, :, None].expand(-1, -1, whole.shape[2]))
+
+    def with_positions(
+        self,
+        whole: Float[Tensor, "rows all_positions channels"],
+        changed: Float[Tensor, "rows positions channels"],
+    ) -> Float[Tensor, "rows all_positions channels"]:
         """Put the image's positions back among the others.
 
         Args:
-            positions: As given to `image_of`; it stays as it is.
-            image: The image's positions.
+            whole: As given to `positions_of`; it stays as it is.
+            changed: The image's positions.
         """
-        where = self._where(positions.shape[1])
+        where = self._where(whole.shape[1])
         if where == slice(None):
-            return image
+            return changed
         if isinstance(where, slice):
-            return torch.cat([positions[:, : where.start], image, positions[:, where.stop :]], dim=1)
-        return positions.scatter(1, where[:, :, None].expand(-1, -1, positions.shape[2]), image)
+            return torch.cat([whole[:, : where.start], changed, whole[:, where.stop :]], dim=1)
+        return whole.scatter(1, where[:, :, None].expand(-1, -1, whole.shape[2]), changed)
+
+    def grid_at(self, positions: int) -> tuple[int, int]:
+        """Give height and width of the image at a site.
+
+        Args:
+            positions: How many of the image's positions it has.
+        """
+        return grid_of(positions, self.grid)
+
+    def pooled(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows channels"]:
+        """Average over the picture, in float32.
+
+        Args:
+            positions: What `positions_of` gave.
+        """
+        return pool(positions)
+
+    def places(self, positions: int, count: int, generator: torch.Generator) -> Tensor:
+        """Choose positions at random: the same in every row, so that twins have theirs at the same places.
+
+        Args:
+            positions: How many the site has.
+            count: How many to choose.
+            generator: The source of chance, on the processor.
+
+        Returns:
+            (count,) on the processor.
+        """
+        return torch.randint(positions, (count,), generator=generator)
 
     def _where(self, total: int) -> slice | Tensor:
         """Where the image is among so many positions."""
@@ -102,3 +201,76 @@ class DenoiserCall:
             return self.text[:, None] + torch.arange(count, device=self.text.device)
         start = total - self.tokens
         return slice(start, start + count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCall(Call):
+    """One call of a model whose positions are tokens.
+
+    Args:
+        mask: (rows, tokens) true where the model attends; padding is neither averaged nor steered. `None` where every
+            token counts.
+    """
+
+    made = "texts"
+
+    mask: Tensor | None
+
+    def reduced_to(self, rows: slice) -> Self:
+        """See :meth:`Call.reduced_to`."""
+        return replace(super().reduced_to(rows), mask=None if self.mask is None else self.mask[rows])
+
+    def positions_of(
+        self, whole: Float[Tensor, "rows all_positions channels"]
+    ) -> Float[Tensor, "rows positions channels"]:
+        """Give all tokens, padding included.
+
+        Args:
+            whole: All that a site holds.
+        """
+        return whole
+
+    def with_positions(
+        self,
+        whole: Float[Tensor, "rows all_positions channels"],
+        changed: Float[Tensor, "rows positions channels"],
+    ) -> Float[Tensor, "rows all_positions channels"]:
+        """Put changed tokens in; padding stays bit for bit.
+
+        Args:
+            whole: As given to `positions_of`.
+            changed: All tokens, steered.
+        """
+        return changed if self.mask is None else torch.where(self.mask[:, :, None], changed, whole)
+
+    def grid_at(self, positions: int) -> tuple[int, int]:
+        """Give a single row of tokens.
+
+        Args:
+            positions: How many there are.
+        """
+        return 1, positions
+
+    def pooled(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows channels"]:
+        """Average over the tokens that the model attends to, in float32.
+
+        Args:
+            positions: All tokens.
+        """
+        return pool(positions, self.mask)
+
+    def places(self, positions: int, count: int, generator: torch.Generator) -> Tensor:
+        """Choose tokens at random, with replacement, among those that the model attends to.
+
+        Args:
+            positions: How many there are, padding included.
+            count: How many to choose.
+            generator: The source of chance, on the processor.
+
+        Returns:
+            (rows, count) on the processor.
+        """
+        if self.mask is None:
+            return torch.randint(positions, (self.rows, count), generator=generator)
+        chances = self.mask.cpu().float() + (~self.mask.any(1, keepdim=True)).cpu().float()
+        return torch.multinomial(chances, count, replacement=True, generator=generator)

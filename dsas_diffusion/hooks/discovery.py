@@ -185,7 +185,7 @@ def norm_width(module: nn.Module) -> int | None:
     if isinstance(module, nn.LayerNorm):
         return module.normalized_shape[-1]
     name = type(module).__name__
-    if name.endswith("RMSNorm") or isinstance(module, nn.RMSNorm):
+    if name.endswith(("RMSNorm", "T5LayerNorm")) or isinstance(module, nn.RMSNorm):
         weight, shape = getattr(module, "weight", None), getattr(module, "normalized_shape", None)
         return weight.shape[-1] if isinstance(weight, Tensor) else shape[-1] if shape else None
     if name.startswith(("AdaLayerNorm", "SD35AdaLayerNorm", "LuminaRMSNorm", "LuminaLayerNorm")):
@@ -197,13 +197,14 @@ def norm_width(module: nn.Module) -> int | None:
 def image_index(kind: type[nn.Module]) -> int:
     """Find which element of a module's output is the image stream, where it returns several.
 
-    Attention modules hand back the image first. Of blocks Diffusers' registry knows many; for others the names in the
-    class's own `return` tell: the one that speaks of the text is not the image.
+    Attention modules hand back the image first, and the layers of Transformers their hidden states. Of blocks
+    Diffusers' registry knows many; for others the names in the class's own `return` tell: the one that speaks of the
+    text is not the image.
 
     Args:
         kind: The module's class.
     """
-    if issubclass(kind, Attention | AttentionModuleMixin):
+    if issubclass(kind, Attention | AttentionModuleMixin) or kind.__module__.startswith("transformers."):
         return 0
     try:
         index = TransformerBlockRegistry.get(kind).return_hidden_states_index

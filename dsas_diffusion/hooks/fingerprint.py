@@ -13,19 +13,22 @@ from torch import Tensor
 
 from ..errors import InputError
 from .sites import Site, all_sites
+from .text_encoders import TextEncoders
 
 #: How many tensors' values are kept, and how many of each.
 _TENSORS, _VALUES = 16, 4
 #: Within this share two values are the same: half precision of either kind rounds by less.
 _ROUNDING: Final = 2**-7
+#: Settings of text encoders that say nothing of their architecture.
+_PASSING: Final = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 _IN_CACHE: Final = re.compile(r"models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})\b")
 
 
-def fingerprint(denoiser: Any, sites: Sequence[Site]) -> dict[str, Any]:
-    """Describe a denoiser well enough to recognise it.
+def fingerprint(model: Any, sites: Sequence[Site]) -> dict[str, Any]:
+    """Describe a model well enough to recognise it.
 
     Args:
-        denoiser: A Diffusers model.
+        model: A denoiser, or a pipeline's text encoders.
         sites: The sites that are steered.
 
     Returns:
@@ -33,22 +36,38 @@ def fingerprint(denoiser: Any, sites: Sequence[Site]) -> dict[str, Any]:
         (architecture settings by name), `config_digest` (SHA-256 over them), `weights` (a few values by parameter name,
         see :func:`weights_of`) and `sites`.
     """
-    config = _config_of(denoiser)
-    name, revision = _origin(str(denoiser.config.get("_name_or_path") or ""))
+    config = _config_of(model)
+    name, revision = _origin(_source(model))
     return {
-        "class": type(denoiser).__name__,
+        "class": _class_of(model),
         "id": name,
         "revision": revision,
         "config": config,
         "config_digest": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "weights": weights_of(denoiser),
+        "weights": weights_of(model),
         "sites": [asdict(site) for site in sites],
     }
 
 
-def _config_of(denoiser: Any) -> dict[str, Any]:
-    config = {key: value for key, value in dict(denoiser.config).items() if not key.startswith("_")}
-    return json.loads(json.dumps(config, sort_keys=True, default=str))
+def _class_of(model: Any) -> str:
+    return model.classes if isinstance(model, TextEncoders) else type(model).__name__
+
+
+def _source(model: Any) -> str:
+    """Where a model was loaded from."""
+    if isinstance(model, TextEncoders):
+        return next((found for part in model.values() if (found := getattr(part, "name_or_path", ""))), "")
+    return str(model.config.get("_name_or_path") or "")
+
+
+def _config_of(model: Any) -> dict[str, Any]:
+    if isinstance(model, TextEncoders):
+        settings = {name: part.config.to_diff_dict() for name, part in model.items()}
+        config = {f"{name}.{key}": value for name, own in settings.items() for key, value in own.items()}
+    else:
+        config = dict(model.config)
+    kept = {key: value for key, value in config.items() if key.rpartition(".")[2] not in _PASSING and key[0] != "_"}
+    return json.loads(json.dumps(kept, sort_keys=True, default=str))
 
 
 def _origin(source: str) -> tuple[str, str]:
@@ -58,25 +77,25 @@ def _origin(source: str) -> tuple[str, str]:
     return "" if not source or Path(source).exists() or Path(source).is_absolute() else source, ""
 
 
-def weights_of(denoiser: Any) -> dict[str, list[float]]:
+def weights_of(model: Any) -> dict[str, list[float]]:
     """Give a few values of a model's biases and norms, by which its weights are known again.
 
     One-dimensional parameters only: they are small, adapters such as LoRA leave them alone even when fused, and
     quantisation does too. Those that are not in memory (offloaded by accelerate) or have under 16 bits are left out.
 
     Args:
-        denoiser: A Diffusers model.
+        model: A denoiser, or a pipeline's text encoders.
     """
-    found = _one_dimensional(denoiser)
+    found = _one_dimensional(model)
     names = sorted(found)
     step = max(1, len(names) // _TENSORS)
     return {name: _values(found[name]) for name in names[::step][:_TENSORS]}
 
 
-def _one_dimensional(denoiser: Any) -> dict[str, Tensor]:
+def _one_dimensional(model: Any) -> dict[str, Tensor]:
     return {
         name.replace(".base_layer.", "."): parameter  # PEFT's name for what it wraps
-        for name, parameter in denoiser.named_parameters()
+        for name, parameter in model.named_parameters()
         if parameter.ndim == 1
         and "lora_" not in name
         and parameter.is_floating_point()
@@ -90,13 +109,13 @@ def _values(parameter: Tensor) -> list[float]:
     return [float(f"{value:.6g}") for value in parameter.detach()[::step][:_VALUES].float().tolist()]
 
 
-def check_fingerprint(denoiser: Any, expected: Mapping[str, Any], name: str) -> None:
+def check_fingerprint(model: Any, expected: Mapping[str, Any], name: str) -> None:
     """Refuse a model that a steerer was not fitted on.
 
     What an older file does not say about a setting, a site or the weights is not compared.
 
     Args:
-        denoiser: The model to steer.
+        model: The model to steer.
         expected: What :func:`fingerprint` gave for the model of the fit.
         name: How the steerer is called in the message.
 
@@ -104,12 +123,12 @@ def check_fingerprint(denoiser: Any, expected: Mapping[str, Any], name: str) -> 
         InputError: Naming the first difference: class, then a setting of the config, then a site, then the weights.
     """
     origin = f" ({' at '.join(filter(None, (expected['id'], expected.get('revision'))))})" if expected["id"] else ""
-    if difference := _difference(denoiser, expected):
+    if difference := _difference(model, expected):
         raise InputError(
             f"The steerer {name!r} was fitted on another model than this one: {difference}. Attach it to the model "
             f"it was fitted on{origin}, or fit it again on this one with `dsas_diffusion.fit`."
         )
-    if difference := _other_weights(denoiser, expected.get("weights", {})):
+    if difference := _other_weights(model, expected.get("weights", {})):
         raise InputError(
             f"The steerer {name!r} was fitted on other weights than these, though the architecture is the same: "
             f"{difference}. Attach it to the revision it was fitted on{origin}, or fit it again on this one with "
@@ -118,16 +137,16 @@ def check_fingerprint(denoiser: Any, expected: Mapping[str, Any], name: str) -> 
         )
 
 
-def _difference(denoiser: Any, expected: Mapping[str, Any]) -> str:
-    if type(denoiser).__name__ != expected["class"]:
-        return f"its class is {type(denoiser).__name__}, not {expected['class']}"
-    config = _config_of(denoiser)
+def _difference(model: Any, expected: Mapping[str, Any]) -> str:
+    if _class_of(model) != expected["class"]:
+        return f"its class is {_class_of(model)}, not {expected['class']}"
+    config = _config_of(model)
     for key, value in sorted(expected["config"].items()):
         if key not in config:
             return f"it has no setting {key}, which was {value!r} (with another version of Diffusers, perhaps)"
         if config[key] != value:
             return f"its setting {key} is {config[key]!r}, not {value!r}"
-    known = {site.path: asdict(site) for site in all_sites(denoiser)}
+    known = {site.path: asdict(site) for site in all_sites(model)}
     for site in expected["sites"]:
         here = known.get(site["path"])
         if here is None or any(here[key] != site[key] for key in here.keys() & site.keys()):
@@ -135,8 +154,8 @@ def _difference(denoiser: Any, expected: Mapping[str, Any]) -> str:
     return ""
 
 
-def _other_weights(denoiser: Any, expected: Mapping[str, Sequence[float]]) -> str:
-    here = _one_dimensional(denoiser)
+def _other_weights(model: Any, expected: Mapping[str, Sequence[float]]) -> str:
+    here = _one_dimensional(model)
     for name in sorted(expected.keys() & here.keys()):
         found, wanted = _values(here[name]), list(expected[name])
         same = [math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=1e-6) for a, b in zip(found, wanted, strict=False)]

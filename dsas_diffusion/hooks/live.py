@@ -183,10 +183,10 @@ class LiveSites:
 
     def _steered(self, steered: SteeredSite, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
         positions = steered.site.of(whole)
-        activation = self._call.image_of(positions)
+        activation = self._call.positions_of(positions)
         if self._steering:
             h = steered.gate(activation) * steered.weight if self.gated else activation.new_ones(activation.shape[:2])
             activation = steer(activation, steered.method(activation), h)
         if self._reading:  # with checkpointing the hook runs once more on the way back
             self._seen[steered.site.path] = activation
-        return self._call.with_image(positions, activation)
+        return self._call.with_positions(positions, activation)

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..core.features import grid_of, on_grid, pool
+from ..core.features import on_grid
 from ..errors import InputError
 from ..gates.base import Samples
-from .call_reader import CallReader
 from .image_tokens import warn_of_order
+from .reader import Reader
 from .sites import Site, watch
 
 
@@ -26,9 +26,9 @@ class ActivationRecorder:
     ones are kept.
 
     Args:
-        model: The denoiser.
+        model: The model.
         sites: What to read.
-        calls: What tells of the running call which rows follow the prompt, which step it is and where the image is;
+        calls: What tells of the running call which rows follow the prompt, which step it is and which positions count;
             the conditional rows are recorded.
         positions: How many positions of each sample to keep; 0 for none.
         steps: Which denoising steps to record, counted from 0 in each pipeline call; `None` for all.
@@ -43,7 +43,7 @@ class ActivationRecorder:
         self,
         model: nn.Module,
         sites: Sequence[Site],
-        calls: CallReader,
+        calls: Reader,
         positions: int = 4,
         steps: Collection[int] | None = None,
         seed: int = 0,
@@ -76,20 +76,21 @@ class ActivationRecorder:
 
     def _reader(self, site: Site) -> Callable[[Tensor], None]:
         def read(activation: Tensor) -> None:
-            call = self.calls.call
-            rows = len(range(*call.conditional.indices(call.rows)))
-            if not rows or (self.steps is not None and call.step not in self.steps):
+            whole = self.calls.call
+            rows = whole.conditional
+            if rows.stop <= rows.start or (self.steps is not None and whole.step not in self.steps):
                 return
-            image = call.image_of(activation)
-            if image.shape[1] < activation.shape[1] and not self._warned:
+            call, held = whole.reduced_to(rows), activation[rows].detach()
+            seen = call.positions_of(held)
+            if seen.shape[1] < held.shape[1] and not self._warned:
                 self._warned = True
                 warn_of_order(self.model)
-            chosen = image[call.conditional].detach()
             generator = torch.Generator().manual_seed(self.seed + crc32(f"{site.path} {call.step}".encode()))
-            where = torch.randint(chosen.shape[1], (self.positions,), generator=generator)
-            kept = chosen[:, where.to(chosen.device)]
-            grid = grid_of(chosen.shape[1], call.grid)
-            self._running[site.path].append(_Call(pool(chosen).cpu(), kept.cpu(), where, grid))
+            where = call.places(seen.shape[1], self.positions, generator)
+            each = where.to(seen.device).expand(len(seen), -1)
+            kept = seen.gather(1, each[:, :, None].expand(-1, -1, seen.shape[2]))
+            grid = call.grid_at(seen.shape[1])
+            self._running[site.path].append(_Call(call.pooled(seen).cpu(), kept.cpu(), where, grid))
 
         return read
 

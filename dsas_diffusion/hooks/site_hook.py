@@ -72,11 +72,11 @@ class SiteHook(ModelHook):
                 "the unconditional half: use another cache, or is_guidance_distilled=True where guidance is off."
             )
         found = [(place, place.site.of(whole)) for place in self.places]
-        image = [call.image_of(positions) for _, positions in found]
+        image = [call.positions_of(positions) for _, positions in found]
         for (place, _), activation in zip(found, image, strict=True):
             self._keep_reading(place, activation)
         return [
-            (place.site, call.with_image(positions, self._steered(place, activation)))
+            (place.site, call.with_positions(positions, self._steered(place, activation)))
             for (place, positions), activation in zip(found, image, strict=True)
             if place.steered
         ]

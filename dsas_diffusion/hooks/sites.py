@@ -26,6 +26,8 @@ from .discovery import (
     output_of,
     takes_text,
 )
+from .text_encoders import TextEncoders
+from .text_sites import text_modules
 
 #: What stands between an attention module's path and the number of a head.
 HEADS: Final = ".heads."
@@ -47,6 +49,8 @@ PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "mid-block": ("mid-block",),
     "all": ("cross-attention", "joint-attention", "self-attention", "block", "resnet", "norm", "mid-block"),
 }
+#: The same for a pipeline's text encoders.
+TEXT_PRESETS: Final[dict[str, tuple[str, ...]]] = {"text-encoder": ("text-block",)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Site:
         path: The module's path in the denoiser; for head i of an attention module, that module's with `.heads.i`.
         kind: `"cross-attention"`, `"joint-attention"` (text and image attend to one another) and `"self-attention"`
             (the attention module's output), `"attention-head"` (what one head hands to the output projection),
-            `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`.
+            `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`; in text encoders
+            `"text-block"`, `"text-attention"`, `"text-mlp"` or `"text-norm"`.
         channels: Width of the activation.
         layout: `"tokens"` (batch, positions, channels) or `"map"` (batch, channels, height, width). Attention and
             blocks that hand out maps are read as such.
@@ -153,14 +158,20 @@ def watch(
 
 
 def all_sites(denoiser: nn.Module) -> list[Site]:
-    """List every site of a denoiser's image stream, in the order of its modules.
+    """List every site of a denoiser's image stream, or of text encoders, in the order of their modules.
 
     The attention module is a site, never the output of its `to_out.0`: a LoRA there would slip in behind the steering.
     Heads are slices of the input of `to_out.0`; an attention module without it has none.
 
     Args:
-        denoiser: A U-Net or a transformer.
+        denoiser: A U-Net or a transformer; or a pipeline's text encoders.
     """
+    if isinstance(denoiser, TextEncoders):
+        return [
+            Site(f"{name}.{path}", f"text-{kind}", width)
+            for name, encoder in denoiser.items()
+            for path, kind, width in text_modules(encoder)
+        ]
     kinds = _attention_kinds(denoiser)
     widths = {path: width for path, _, width in blocks(denoiser)}
     sites, inside = [], "\n"
@@ -218,9 +229,9 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
     `"*.attn2.heads.*"`: `"*.attn2"` and `"up_blocks.*"` never reach them.
 
     Args:
-        denoiser: A U-Net or a transformer.
-        wanted: A preset (a key of `PRESETS`), a path, a shell-style pattern (`"up_blocks.*.attn2"`), or several of
-            these.
+        denoiser: A U-Net or a transformer; or a pipeline's text encoders, whose paths begin with `text_encoder`.
+        wanted: A preset (a key of `PRESETS`, or of `TEXT_PRESETS`), a path, a shell-style pattern
+            (`"up_blocks.*.attn2"`), or several of these.
 
     Returns:
         The sites, each once.
@@ -234,14 +245,15 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
             f"{type(denoiser).__name__} has no attention, block, resnet or norm that could be found, so nothing in it "
             "can be steered. Supported are Diffusers' U-Nets and transformers with attention."
         )
+    presets = TEXT_PRESETS if isinstance(denoiser, TextEncoders) else PRESETS
     chosen: dict[str, Site] = {}
     for pattern in [wanted] if isinstance(wanted, str) else wanted:
-        kinds = PRESETS.get(pattern)
+        kinds = presets.get(pattern)
         matching = [s for s in known if (s.kind in kinds if kinds else _matches(s, pattern))]
         if not matching:
             raise InputError(
                 f"sites={pattern!r} matches nothing in this {type(denoiser).__name__}. Use a preset "
-                f"({', '.join(PRESETS)}) or a pattern over its {len(known)} sites, which have names like "
+                f"({', '.join(presets)}) or a pattern over its {len(known)} sites, which have names like "
                 f"{known[0].path!r} and {known[-1].path!r}; attention heads need a pattern with {HEADS!r} in it."
             )
         chosen |= {site.path: site for site in matching}

@@ -14,7 +14,8 @@ from .attachment import Attachment
 from .card import Card, model_card
 from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint, fingerprint
-from .guidance import Half, denoiser_of
+from .guidance import Half
+from .hosts import Host, host_of
 from .hub import download, upload
 from .steered_site import SteeredSite
 
@@ -59,7 +60,8 @@ class Steerer:
         """Steer a pipeline until `detach` is called on the result.
 
         Args:
-            pipe: A pipeline whose denoiser the steerer was fitted on. Attach before compiling it or offloading it.
+            pipe: A pipeline whose denoiser, or text encoders, the steerer was fitted on. Attach before compiling or
+                offloading it.
             strength: λ, for all pictures or one per prompt of the batch; `None` for the steerer's own.
             start: Share of the denoising steps after which steering begins, in [0, 1).
             end: Share of the denoising steps after which it ends, in (0, 1].
@@ -74,7 +76,18 @@ class Steerer:
             InputError: If λ is not finite, the window is empty, the model is another one, or it is steered already.
         """
         concept = self.prepared(pipe, strength, start=start, end=end, half=half, record_gates=record_gates)
-        return Attachment(pipe, [concept])
+        return Attachment(self.host(pipe), [concept])
+
+    def host(self, pipe: "DiffusionPipeline") -> Host:
+        """Find the model in a pipeline that the steerer is for: its denoiser, or its text encoders.
+
+        Args:
+            pipe: The pipeline.
+
+        Raises:
+            InputError: If it has no such model.
+        """
+        return host_of(pipe, self.sites)
 
     def prepared(
         self,
@@ -94,7 +107,7 @@ class Steerer:
         Raises:
             InputError: As for `attach`.
         """
-        check_fingerprint(denoiser_of(pipe), self.manifest["model"], self.concept)
+        check_fingerprint(self.host(pipe).model, self.manifest["model"], self.concept)
         return AttachedConcept(
             name or self.concept,
             list(self.sites.values()),
@@ -148,9 +161,9 @@ class Steerer:
         Raises:
             InputError: If the architecture is another one.
         """
-        before, denoiser = self.manifest["model"], denoiser_of(pipe)
-        check_fingerprint(denoiser, {**before, "weights": {}}, self.concept)
-        here = {**fingerprint(denoiser, []), "sites": before["sites"]}
+        before, model = self.manifest["model"], self.host(pipe).model
+        check_fingerprint(model, {**before, "weights": {}}, self.concept)
+        here = {**fingerprint(model, []), "sites": before["sites"]}
         origin = {key: before.get(key, "") for key in ("class", "id", "revision")}
         return type(self)(
             list(self.sites.values()),

@@ -1,0 +1,150 @@
+"""What a steerer is attached to: a model inside a pipeline, and what tells of its calls."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from diffusers.utils.torch_utils import is_compiled_module
+from torch import nn
+
+from ..errors import InputError
+from .call_reader import CallReader
+from .calls import Call
+from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
+from .reader import Reader
+from .text_encoders import PREFIX, TextEncoders, TextReader
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+
+class Host(ABC):
+    """A model that is steered, and what runs it.
+
+    Args:
+        pipe: The pipeline that it is part of.
+
+    Attributes:
+        model: The model; sites' paths are those of its modules.
+    """
+
+    #: Whether its activations are pictures, which have places; else they are texts.
+    draws: ClassVar[bool]
+    #: Why a site may not have run, for messages.
+    missing: ClassVar[str]
+    model: nn.Module
+
+    def __init__(self, pipe: "DiffusionPipeline") -> None:
+        self.pipe = pipe
+
+    @property
+    def name(self) -> str:
+        """The model's class."""
+        return type(self.model).__name__
+
+    @abstractmethod
+    def reader(
+        self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
+    ) -> Reader:
+        """Begin to read the model's calls.
+
+        Args:
+            on_call: Called with each, before the model runs.
+            on_end: Called when every site should have run in the running run; it may be called again.
+        """
+
+    @abstractmethod
+    def sampling(self) -> Mapping[str, float]:
+        """Give the settings of the running or the last run that activations depend on, as far as they are known."""
+
+    @abstractmethod
+    def progress(self, call: Call) -> float:
+        """Give the share of the run's steps that are done before a call, in [0, 1)."""
+
+    @abstractmethod
+    def is_compiled(self) -> bool:
+        """Whether the model or a part of it is compiled."""
+
+
+class DenoiserHost(Host):
+    """A pipeline's denoiser."""
+
+    draws = True
+    missing = (
+        "something skips them or has taken the hooks out, as layer skipping does and the end of a sequential offload "
+        "that was there before the steerer. Detach the steerer and attach it to the pipeline as it is now, or fit one "
+        "without these sites."
+    )
+
+    def __init__(self, pipe: "DiffusionPipeline") -> None:
+        super().__init__(pipe)
+        self.model = denoiser_of(pipe)
+
+    def reader(
+        self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
+    ) -> CallReader:
+        return CallReader(self.pipe, on_call, on_end)
+
+    def sampling(self) -> Mapping[str, float]:
+        return sampling_of(self.pipe)
+
+    def progress(self, call: Call) -> float:
+        return call.step / steps_of(self.pipe)
+
+    def is_compiled(self) -> bool:
+        return is_compiled(self.pipe)
+
+
+class TextEncodersHost(Host):
+    """A pipeline's text encoders, which run once before the denoiser."""
+
+    draws = False
+    missing = (
+        "no prompt was encoded there in this run, as when prompt_embeds are handed in. Hand in the prompt itself; or "
+        "encode it while the steerer is attached, and detach the steerer before drawing."
+    )
+
+    def __init__(self, pipe: "DiffusionPipeline") -> None:
+        super().__init__(pipe)
+        self.model = self._encoders = TextEncoders.of(pipe)
+
+    @property
+    def name(self) -> str:
+        return self._encoders.classes
+
+    def reader(
+        self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
+    ) -> TextReader:
+        return TextReader(self.pipe, on_call, on_end)
+
+    def sampling(self) -> Mapping[str, float]:
+        return {}
+
+    def progress(self, call: Call) -> float:
+        return 0.0
+
+    def is_compiled(self) -> bool:
+        return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
+
+
+def host_of(pipe: "DiffusionPipeline", sites: str | Iterable[str]) -> Host:
+    """Find the model that sites are in.
+
+    Args:
+        pipe: The pipeline.
+        sites: Presets, patterns or paths, as for `find_sites`: all in the denoiser, or all in text encoders.
+
+    Raises:
+        InputError: If the pipeline has no such model, or sites are in both.
+    """
+    names = [sites] if isinstance(sites, str) else list(sites)
+    read = [name for name in names if name.startswith((PREFIX, "text-encoder"))]
+    if not read:
+        return DenoiserHost(pipe)
+    if len(read) < len(names):
+        other = next(name for name in names if name not in read)
+        raise InputError(
+            f"{read[0]!r} is in a text encoder and {other!r} in the denoiser, but one steerer is for one of the two. "
+            "Fit a steerer for each and attach both: `dsas_diffusion.load_steering` takes several."
+        )
+    return TextEncodersHost(pipe)
