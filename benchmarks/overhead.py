@@ -1,4 +1,4 @@
-"""What steering costs on full-size denoisers with random weights, against vanilla steering and a textbook hook.
+"""What steering and recording cost on full-size denoisers with random weights, beside a textbook hook.
 
 python -m benchmarks.overhead --denoisers sd15
 """
@@ -7,13 +7,13 @@ import argparse
 import gc
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from dsas_diffusion.hooks.attached_concept import AttachedConcept
 from dsas_diffusion.hooks.attachment import Attachment
 from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.hooks.hosts import DenoiserHost
+from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
@@ -158,6 +159,40 @@ def hooked(pipe: Any, sites: list[SteeredSite], device: torch.device, dtype: tor
         yield
 
 
+@contextmanager
+def recorded(pipe: Any) -> Any:
+    """Record what a fit with the default settings does: the sites that it steers, and the blocks that it may read."""
+    host = DenoiserHost(pipe)
+    with host.reader() as calls:
+        recorder = ActivationRecorder(host.model, find_sites(host.model, ["auto", "blocks"]), calls, positions=16)
+        with recorder:
+            yield recorder
+        recorder.end_batch([0])
+        recorder.samples()
+
+
+class Peak:
+    """The most memory that is taken, in GiB, from the making on.
+
+    Args:
+        on_gpu: Whether the GPU's counts, and not the process's; that of the process needs Linux.
+    """
+
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # the kernel forgets the peak so far
+
+    def gib(self) -> float:
+        """Give it."""
+        if self.on_gpu:
+            return torch.cuda.max_memory_allocated() / 2**30
+        status = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20
+
+
 def measure(
     pipe: Any, given: dict[str, Any], variants: dict[str, Variant], steps: int, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
@@ -171,8 +206,8 @@ def measure(
         for name in [*names[number % len(names) :], *names[: number % len(names)]]:
             with variants[name]():
                 gc.collect()
+                peak = Peak(on_gpu)
                 if on_gpu:
-                    torch.cuda.reset_peak_memory_stats()
                     torch.cuda.synchronize()
                 began = time.perf_counter()
                 pipe(
@@ -181,12 +216,7 @@ def measure(
                 if on_gpu:
                     torch.cuda.synchronize()
                 taken = (time.perf_counter() - began) / steps
-            peak = (
-                torch.cuda.max_memory_allocated()
-                if on_gpu
-                else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            )
-            memory[name] = max(memory[name], peak / 2**30)
+                memory[name] = max(memory[name], peak.gib())
             if number:  # the first round warms up
                 seconds[name].append(taken)
     return seconds, memory
@@ -214,6 +244,7 @@ def main() -> None:
             "unsteered": nullcontext,
             "vanilla": partial(attached, pipe, open_),
             "DSAS": partial(attached, pipe, gated),
+            "recording": partial(recorded, pipe),
         }
         if name != "flux":  # whose double blocks return two streams, in another order than the textbook thinks
             variants["textbook hook"] = partial(hooked, pipe, gated, device, dtype)
@@ -258,8 +289,8 @@ def page(rows: list[list[Any]], options: argparse.Namespace) -> str:
         f"Full-size denoisers with random weights, one picture of {options.size}×{options.size} with guidance, steered "
         f"at every site of `{options.sites}`. {options.rounds} rounds; within each, all variants in turn. The ratio is "
         "the median of the paired ratios to the unsteered call of the same round, with its 95 % bootstrap interval. "
-        "*Textbook hook*: the same gate and map in a plain forward hook, PCA and regression not folded. On a CPU the "
-        "peak is the process's, which only grows.",
+        "*Recording* is what a fit with the default settings does while it draws. *Textbook hook*: the same gate and "
+        "map in a plain forward hook, PCA and regression not folded. On a CPU the peak is the whole process's.",
         "",
         "| denoiser | sites | variant | s/step | ratio | 95 % from | to | peak GiB |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",

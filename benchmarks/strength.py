@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged
+from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATIONS, KINDS, Bench, first_seed, judged
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
@@ -40,6 +40,7 @@ def main() -> None:
     """Print one row for each concept, gate, site preset, reading and λ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="+", default=["banana"])
+    parser.add_argument("--pipeline", choices=list(GENERATIONS), default="unet")
     parser.add_argument("--towards", help="another prompt set for the map, such as orchard/blur")
     parser.add_argument("--method", choices=list(METHODS), default="caa")
     parser.add_argument("--estimation", choices=get_args(Estimation), default="at_once")
@@ -51,16 +52,17 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", type=float, default=[1, 2, 3, 4, 6, 8])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
-    pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
+    pipe, detector = orchard.load_pipeline(options.pipeline), orchard.load_detector()
+    generation = GENERATIONS[options.pipeline]
     clip = ClipJudge(*orchard.load_clip(), name="orchard")
     rows = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")
         with TemporaryDirectory() as place:
-            bench = Bench(pipe, clip, detector, prompts, prompts.tuning, 0, Path(place))
+            bench = Bench(pipe, clip, detector, prompts, prompts.tuning, 0, Path(place), generation)
             for kind in options.kinds:
                 folder = bench.folder / "images" / kind
-                draw(pipe, prompts.tuning[kind], _seed(kind), folder / "unsteered", GENERATION, BATCH_SIZE)
+                draw(pipe, prompts.tuning[kind], _seed(kind), folder / "unsteered", generation, BATCH_SIZE)
                 write_prompts(prompts.tuning[kind], folder)
             for gate, sites, read in ((g, s, r) for g in options.gates for s in options.sites for r in options.read):
                 steerer = fit(
@@ -74,7 +76,7 @@ def main() -> None:
                     towards=options.towards,
                     map_from=options.map_from,
                     batch_size=BATCH_SIZE,
-                    generation=GENERATION,
+                    generation=generation,
                     progress=False,
                 )
                 for strength in options.strengths:
@@ -82,7 +84,7 @@ def main() -> None:
                     for kind in options.kinds:
                         with steerer.attached(pipe, strength):
                             folder = bench.folder / "images" / kind / side
-                            draw(pipe, prompts.tuning[kind], _seed(kind), folder, GENERATION, BATCH_SIZE)
+                            draw(pipe, prompts.tuning[kind], _seed(kind), folder, generation, BATCH_SIZE)
                     found = {kind: judged(bench, kind, side)["paired"] for kind in options.kinds}
                     rows.append(
                         [

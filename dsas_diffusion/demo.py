@@ -1,6 +1,7 @@
 """`dsas demo`: fit on a bundled concept, draw held-out prompts with and without steering, judge, report."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -8,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from . import orchard
 from .demo_figures import (
     BATCH_SIZE,
-    GENERATION,
+    GENERATIONS,
     KINDS,
     Bench,
     blur,
@@ -34,6 +35,7 @@ from .models import device_of
 from .prompts import load_prompts
 
 Goal = Literal["remove", "blur"]
+PipelineName = Literal["unet", "dit"]
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,27 @@ class Task:
     """What becomes of the concept.
 
     Args:
-        strength: λ where none is given, chosen for the patch gate on tuning prompts by `python -m benchmarks.strength`.
+        strength: λ where none is given, by pipeline, chosen for the patch gate on tuning prompts by
+            `python -m benchmarks.strength`.
         towards: The prompt set that the map leads along; `None` for the concept's own targets.
         settings: Settings of gates, by name, where they are not the defaults.
     """
 
-    strength: float
+    strength: Mapping[str, float]
     towards: str | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 TASKS: Final[dict[Goal, Task]] = {
-    "remove": Task(2.5),
-    "blur": Task(1.5, "orchard/blur", {"patch": {"core": 0.5}}),
+    "remove": Task({"unet": 2.5, "dit": 2.5}),
+    "blur": Task({"unet": 1.5, "dit": 1.5}, "orchard/blur", {"patch": {"core": 0.5}}),
 }
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
 
 
 def demo(
     concept: str = "banana",
+    pipeline: PipelineName = "unet",
     task: Goal = "remove",
     method: str = "caa",
     gate: str = "patch",
@@ -78,10 +82,11 @@ def demo(
 
     Args:
         concept: One of Orchard's objects.
+        pipeline: Which of Orchard's pipelines draws: unet (Stable Diffusion) or dit (Stable Diffusion 3).
         task: What becomes of it: remove or blur.
         method: How to steer, by name.
         gate: When and where to steer, by name.
-        strength: The strength λ; by default what tuning prompts chose for the task and the patch gate.
+        strength: The strength λ; by default what tuning prompts chose for the pipeline, the task and the patch gate.
         seed: First seed of the fit and of the pictures.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         out: Folder for the report, the pictures and the steerer; an earlier demo there is replaced.
@@ -89,24 +94,25 @@ def demo(
             rivals are matched by removal.
 
     Raises:
-        InputError: If the concept, the task or a name is unknown, the strength is not finite, or the folder can't be
-            written.
+        InputError: If the concept, the pipeline, the task or a name is unknown, the strength is not finite, or the
+            folder can't be written.
     """
     if concept not in orchard.OBJECTS:
         raise InputError(f"concept is {concept!r}, but the demo knows Orchard's objects: {', '.join(orchard.OBJECTS)}.")
-    if task not in get_args(Goal):
-        raise InputError(f"task is {task!r}, but must be one of: {', '.join(get_args(Goal))}.")
-    to_do = TASKS[task]
-    chosen = checked_strength(to_do.strength if strength is None else strength)[0]
+    for name, value, kind in (("task", task, Goal), ("pipeline", pipeline, PipelineName)):
+        if value not in get_args(kind):
+            raise InputError(f"{name} is {value!r}, but must be one of: {', '.join(get_args(kind))}.")
+    to_do, generation = TASKS[task], GENERATIONS[pipeline]
+    chosen = checked_strength(to_do.strength[pipeline] if strength is None else strength)[0]
     for names, name in ((GATES, gate), (METHODS, method)):
         names[name]  # raises for an unknown one
     where = device_of(device)
     prompts = load_prompts(f"orchard/{concept}")
     with atomic_folder(out, overwrite=_WRITTEN) as folder:
-        pipe = orchard.load_pipeline("unet").to(where)
+        pipe = orchard.load_pipeline(pipeline).to(where)
         judge = ClipJudge(*orchard.load_clip(), device=where, name="orchard")
         heldout = {kind: prompts.heldout[kind][: 16 if quick else None] for kind in KINDS}
-        bench = Bench(pipe, judge, orchard.load_detector(device=where), prompts, heldout, seed, folder)
+        bench = Bench(pipe, judge, orchard.load_detector(device=where), prompts, heldout, seed, folder, generation)
 
         def fitted(gate: str, **settings: Any) -> Steerer:
             return fit(
@@ -118,7 +124,7 @@ def demo(
                 strength=chosen,
                 seed=seed,
                 batch_size=BATCH_SIZE,
-                generation=GENERATION,
+                generation=generation,
                 **settings,
             )
 
@@ -126,18 +132,19 @@ def demo(
         for number, kind in enumerate(KINDS):
             first = first_seed(seed, number)
             place = folder / "images" / kind
-            draw_twins(pipe, steerer, heldout[kind], first, place, GENERATION, BATCH_SIZE)
+            draw_twins(pipe, steerer, heldout[kind], first, place, generation, BATCH_SIZE)
         compared = task == "remove" and gate != "always" and not quick
         figures = {kind: judged(bench, kind, "steered") for kind in KINDS}
         located, run = localisation(bench, steerer)
         report: dict[str, Any] = {
             "concept": concept,
+            "pipeline": pipeline,
             "task": task,
             "method": method,
             "gate": gate,
             "strength": chosen,
             "seed": seed,
-            **GENERATION,
+            **generation,
             "fit": {
                 "seconds": steerer.manifest["fit"]["seconds"],
                 "sites": steerer.diagnose().sites,
@@ -145,7 +152,7 @@ def demo(
             },
             **summary(bench, figures, "steered"),
             "localisation": located,
-            "cost": cost(pipe, steerer, heldout["control"]),
+            "cost": cost(pipe, steerer, heldout["control"], generation),
             "blur": blur(figures) if task == "blur" else None,
             "rivals": rivals(bench, steerer, figures, fitted) if compared else {},
         }

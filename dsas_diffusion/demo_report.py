@@ -99,7 +99,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {report['concept']}: {report['task']}",
         "",
-        f"Method {report['method']}, gate {report['gate']}, λ = {report['strength']:g}, seed {report['seed']}, "
+        f"Orchard's {report['pipeline']}, method {report['method']}, gate {report['gate']}, "
+        f"λ = {report['strength']:g}, seed {report['seed']}, "
         f"{report['num_inference_steps']} steps, guidance {report['guidance_scale']:g}; fitted in "
         f"{report['fit']['seconds']:.0f} s. Rates are shares; rivals remove as much on tuning prompts.",
         "",

@@ -48,6 +48,16 @@ def test_demo_twice_with_one_seed_gives_the_same_figures(tmp_path, capsys):
 
 
 @pytest.mark.full
+def test_the_dit_forgets_the_concept_and_keeps_the_rest(tmp_path):
+    report = run(tmp_path, "dit", "--pipeline", "dit")
+    assert report["removal"]["unsteered_rate"] > 0.9
+    assert report["removal"]["left"] <= 0.25
+    assert report["preservation"]["objects_kept"] > 0.9
+    assert report["localisation"]["gate_auroc"] > 0.8
+    assert {site["path"].rpartition(".")[2] for site in report["fit"]["sites"]} == {"attn"}
+
+
+@pytest.mark.full
 def test_blur_task_blurs_the_concept_and_not_the_rest(tmp_path, capsys):
     report = run(tmp_path, "blur", "--task", "blur")
     assert report["blur"]["inside_ratio"] < 0.6
@@ -63,6 +73,7 @@ def test_blur_task_blurs_the_concept_and_not_the_rest(tmp_path, capsys):
     [
         (["--concept", "melon"], "concept is 'melon'"),
         (["--task", "smudge"], "--task is 'smudge'"),
+        (["--pipeline", "gan"], "--pipeline is 'gan'"),
         (["--strength", "nan"], "--strength is 'nan', which it can't be; accepted is a finite number"),
         (["--strength", ".inf"], "strength must be a finite number"),
         (["--out", "/dev/null/demo"], "/dev/null"),
@@ -112,7 +123,8 @@ def test_table_and_markdown_hold_each_figure():
         "better_by": {"control_psnr": [12.0, 10.5, 13.5]},
     }
     report = {
-        "concept": "banana", "task": "remove", "method": "caa", "gate": "patch", "strength": 4.0, "seed": 0,
+        "concept": "banana", "pipeline": "unet", "task": "remove", "method": "caa", "gate": "patch", "strength": 4.0,
+        "seed": 0,
         "num_inference_steps": 20, "guidance_scale": 7.5, "fit": {"seconds": 12.0}, **figures(),
         "cost": {"overhead_ratio": 1.05},
         "rivals": {"always": rival},
@@ -129,7 +141,8 @@ def test_table_and_markdown_hold_each_figure():
 def test_table_of_a_blur_says_how_sharp_what_is():
     blurred = {"inside_ratio": 0.4321, "outside_ratio": 0.9876, "control_ratio": 1.0}
     report = {
-        "concept": "banana", "task": "blur", "method": "caa", "gate": "patch", "strength": 1.5, "seed": 0,
+        "concept": "banana", "pipeline": "unet", "task": "blur", "method": "caa", "gate": "patch", "strength": 1.5,
+        "seed": 0,
         "num_inference_steps": 20, "guidance_scale": 7.5, "fit": {"seconds": 12.0}, **figures(blur=blurred),
         "cost": {"overhead_ratio": 1.05}, "rivals": {},
     }  # fmt: skip
