@@ -1,0 +1,26 @@
+"""Steering beside the rest of Diffusers.
+
+Each test says with `@works` what it shows, and `tools/compatibility.py` writes docs/compatibility.md from that.
+"""
+
+#: The sections of the page, in order.
+PARTS = (
+    "Guidance",
+    "Batches",
+    "LoRA",
+    "Memory",
+    "Precision",
+    "Caches",
+    "Calls",
+    "Errors",
+    "Compilation",
+)
+#: What nobody has tried, for the page.
+NOT_TRIED = (
+    "peft itself: the LoRA of the tests is a stand-in that takes a layer's place as peft does",
+    "IP-Adapter",
+    "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
+    "quantised weights (bitsandbytes, torchao)",
+    "SeaCache, which skips nothing on the tiny pipelines: only that attaching under it is an error; and TextKVCache",
+    "context and tensor parallelism",
+)
