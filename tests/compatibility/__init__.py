@@ -17,7 +17,6 @@ PARTS = (
 )
 #: What nobody has tried, for the page.
 NOT_TRIED = (
-    "peft itself: the LoRA of the tests is a stand-in that takes a layer's place as peft does",
     "IP-Adapter",
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
     "quantised weights (bitsandbytes, torchao)",
