@@ -8,6 +8,7 @@ PARTS = (
     "Guidance",
     "Batches",
     "LoRA",
+    "IP-Adapter",
     "Memory",
     "Precision",
     "Caches",
@@ -17,7 +18,6 @@ PARTS = (
 )
 #: What nobody has tried, for the page.
 NOT_TRIED = (
-    "IP-Adapter",
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
     "quantised weights (bitsandbytes, torchao)",
     "SeaCache, which skips nothing on the tiny pipelines: only that attaching under it is an error; and TextKVCache",

@@ -32,6 +32,7 @@ class Case:
     def __init__(self, name: str, sites: str = "auto", steps: int = 2) -> None:
         self.family, self.steerer = FAMILIES[name], fitted(name, sites)
         self.pipe, self.steps = self.family.build(), steps
+        self.settings: dict[str, object] = {}  # for every call
 
     @property
     def denoiser(self):
@@ -42,7 +43,7 @@ class Case:
         return self.denoiser.get_submodule(next(iter(self.steerer.sites.values())).site.module)
 
     def draw(self, prompts: list[str] = PROMPTS, **settings) -> torch.Tensor:
-        return draw(self.family, self.pipe, prompts, **{"num_inference_steps": self.steps, **settings})
+        return draw(self.family, self.pipe, prompts, **{"num_inference_steps": self.steps, **self.settings, **settings})
 
     def rows(self, call: Callable, strength: float | list[float] = STRENGTH) -> list[str]:
         """Which rows are steered at a site, call by call, as far as the calls before gave the same: "0011"."""
