@@ -19,7 +19,7 @@ PARTS = (
 #: What nobody has tried, for the page.
 NOT_TRIED = (
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
-    "quantised weights (bitsandbytes, torchao)",
+    "quantised weights by bitsandbytes, GGUF and Quanto, and in four bits",
     "SeaCache, which skips nothing on the tiny pipelines: only that attaching under it is an error; and TextKVCache",
     "context and tensor parallelism",
 )

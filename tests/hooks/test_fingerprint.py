@@ -46,6 +46,13 @@ def test_a_setting_that_this_diffusers_does_not_know_is_named(unet, told):
         check_fingerprint(unet, {**told, "config": {**told["config"], "rope": 3}}, "banana")
 
 
+def test_how_weights_are_kept_is_no_setting_of_the_model(unet, told):
+    check_fingerprint(unet, {**told, "config": {**told["config"], "quantization_config": "int8"}}, "banana")
+    quantised = copy.deepcopy(unet)
+    quantised.register_to_config(quantization_config="int8")
+    assert fingerprint(quantised, [])["config_digest"] == told["config_digest"]
+
+
 def test_another_revision_is_named_with_two_ways_on(told):
     expected = {**told, "id": "owner/base", "revision": "c0ffee"}
     with pytest.raises(
