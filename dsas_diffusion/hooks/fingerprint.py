@@ -18,6 +18,8 @@ from .sites import Site, all_sites
 _TENSORS, _VALUES = 16, 4
 #: Within this share two values are the same: half precision of either kind rounds by less.
 _ROUNDING: Final = 2**-7
+#: Parts of names that adapters bring along: LoRA's matrices and vectors, IP-Adapter's attention and way in.
+_ADAPTERS: Final = ("lora_", ".processor.", "image_proj")
 #: Settings that say how weights are kept, not what the model is.
 _STORAGE: Final = frozenset({"quantization_config"})
 _IN_CACHE: Final = re.compile(r"models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})\b")
@@ -64,8 +66,9 @@ def _origin(source: str) -> tuple[str, str]:
 def weights_of(denoiser: Any) -> dict[str, list[float]]:
     """Give a few values of a model's biases and norms, by which its weights are known again.
 
-    One-dimensional parameters only: they are small, adapters such as LoRA leave them alone even when fused, and
-    quantisation does too. Those that are not in memory (offloaded by accelerate) or have under 16 bits are left out.
+    Of its own one-dimensional parameters only: they are small, adapters such as LoRA leave them alone even when fused,
+    and quantisation does too. Those that are not in memory (offloaded by accelerate) or have under 16 bits are left
+    out.
 
     Args:
         denoiser: A Diffusers model.
@@ -81,7 +84,7 @@ def _one_dimensional(denoiser: Any) -> dict[str, Tensor]:
         name.replace(".base_layer.", "."): parameter  # PEFT's name for what it wraps
         for name, parameter in denoiser.named_parameters()
         if parameter.ndim == 1
-        and "lora_" not in name
+        and not any(part in name for part in _ADAPTERS)
         and parameter.is_floating_point()
         and parameter.element_size() >= 2
         and not parameter.is_meta

@@ -22,10 +22,10 @@ SIZES |= {"image_size": 16, "patch_size": 8}
 PICTURE = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
 
 
-def load(case: Case) -> None:
-    """Load the IP-Adapter; the case then draws with a picture."""
+def load(case: Case, seed: int = 1) -> None:
+    """Load an IP-Adapter; the case then draws with a picture."""
     with torch.random.fork_rng():
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         encoder, weights = BUILT[case.family.name](case)
     case.pipe.register_modules(**encoder)
     names = {} if case.family.name == "sd3" else {"subfolder": ""}
@@ -90,7 +90,7 @@ def projection(width: int) -> dict[str, torch.Tensor]:
         "proj.weight": layer.weight.detach(),
         "proj.bias": layer.bias.detach(),
         "norm.weight": torch.ones(width),
-        "norm.bias": torch.zeros(width),
+        "norm.bias": torch.randn(width) / 8,
     }
 
 

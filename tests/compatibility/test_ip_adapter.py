@@ -7,6 +7,7 @@ from works import works
 import dsas_diffusion as dsas
 from compatibility import ip_adapters
 from compatibility.case import HEADS, KINDS, QUIET, Case, assert_clean, both_orders, fit, pictures_of
+from dsas_diffusion.hooks.fingerprint import weights_of
 from dsas_diffusion.hooks.sites import all_sites
 
 pytestmark = QUIET
@@ -18,9 +19,10 @@ pytestmark = QUIET
 @pytest.mark.parametrize("sites", KINDS)
 def test_ip_adapter(name, sites):
     case = Case(name, sites)
-    known = all_sites(case.denoiser)
+    known, weights = all_sites(case.denoiser), weights_of(case.denoiser)
     plain = both_orders(case, lambda: ip_adapters.load(case))[0]
     assert all_sites(case.denoiser) == known
+    assert weights_of(case.denoiser) == weights
     assert (plain - pictures_of(name, sites)[0]).abs().amax() > 0.01
     with case.steerer.attached(case.pipe):
         case.pipe.set_ip_adapter_scale(0.0)
@@ -41,8 +43,8 @@ def test_guidance_with_an_ip_adapter(name):
     assert found[:2] == ["11", "00"] if name == "flux" else found[0] == "0011"
 
 
-@works("IP-Adapter", "A steerer that was fitted while one was on", "fits the model with it and without it",
-       "sd sd3 flux")  # fmt: skip
+@works("IP-Adapter", "A steerer that was fitted while one was on",
+       "fits the model with that one, with none and with another", "sd sd3 flux")  # fmt: skip
 @pytest.mark.parametrize("sites", ["auto", HEADS])
 def test_fitted_with_an_ip_adapter(name, sites, tmp_path):
     case = Case(name, sites)
@@ -56,4 +58,7 @@ def test_fitted_with_an_ip_adapter(name, sites, tmp_path):
     ip_adapters.unload(case)
     with steerer.attached(case.pipe):
         assert (case.draw() - pictures_of(name)[0]).abs().amax() > 0.01
+        ip_adapters.load(case, seed=2)
+    with steerer.attached(case.pipe):
+        assert (case.draw() - plain).abs().amax() > 0.01
     assert_clean(case.pipe)
