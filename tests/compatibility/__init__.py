@@ -19,6 +19,8 @@ PARTS = (
 #: What nobody has tried, for the page.
 NOT_TRIED = (
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",
+    "a LoRA or an IP-Adapter that is loaded while offload is on, for which Diffusers wants a GPU; hot-swapped LoRAs",
+    "IP-Adapter Plus, Full Face and Face ID, and several at once",
     "quantised weights by bitsandbytes, GGUF and Quanto, and in four bits",
     "SeaCache, which skips nothing on the tiny pipelines: only that attaching under it is an error; and TextKVCache",
     "context and tensor parallelism",
