@@ -4,6 +4,7 @@ PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.set-up
+TESTS := .venv/.set-up-for-tests
 
 .PHONY: setup demo test test-full check format tree bench clean
 
@@ -17,13 +18,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps steering-vectors -c constraints.txt
 	touch $@
 
+# Apart from the rest, since wherever torchao is, Diffusers and torch write lines about it when they are imported.
+$(TESTS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,quantised]' -c constraints.txt
+	touch $@
+
 demo: $(STAMP)
 	$(BIN)/dsas demo
 
-test: $(STAMP)
+test: $(TESTS)
 	$(BIN)/python -m pytest -m "not full" -n $(JOBS)
 
-test-full: $(STAMP)
+test-full: $(TESTS)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(STAMP)

@@ -18,9 +18,10 @@ QUERIES: Final = ("to_q", "to_qkv", "to_qkv_mlp_proj", "q_proj", "q", "qkv", "qk
 OUTPUTS: Final = ("to_out", "out_proj", "o_proj", "o", "wo", "proj_out", "dense")
 #: How the argument is called through which the text comes into a denoiser; some models have several such.
 TEXT: Final = ("encoder_hidden_states", "cap_feats", "prompt_embeds", "context")
-#: Parts of module names that stand for the text's own stream, and of those that bring text, time or latents in.
+#: Parts of module names that stand for the text's own stream, and of those that bring text, time, latents or an
+#: IP-Adapter's picture in.
 TEXT_STREAM: Final = ("context", "encoder", "txt", "caption", "cap_", "token_refiner")
-WAYS_IN: Final = ("embed", "time_", "pool")
+WAYS_IN: Final = ("embed", "time_", "pool", "image_proj")
 
 
 def is_attention(module: nn.Module) -> bool:

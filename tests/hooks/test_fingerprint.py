@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from diffusers import UNet2DConditionModel
+from peft import LoraConfig
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
@@ -45,6 +46,13 @@ def test_a_setting_that_this_diffusers_does_not_know_is_named(unet, told):
         check_fingerprint(unet, {**told, "config": {**told["config"], "rope": 3}}, "banana")
 
 
+def test_how_weights_are_kept_is_no_setting_of_the_model(unet, told):
+    check_fingerprint(unet, {**told, "config": {**told["config"], "quantization_config": "int8"}}, "banana")
+    quantised = copy.deepcopy(unet)
+    quantised.register_to_config(quantization_config="int8")
+    assert fingerprint(quantised, [])["config_digest"] == told["config_digest"]
+
+
 def test_another_revision_is_named_with_two_ways_on(told):
     expected = {**told, "id": "owner/base", "revision": "c0ffee"}
     with pytest.raises(
@@ -71,25 +79,18 @@ def test_half_precision_is_the_same_model_either_way(unet, told, dtype):
     check_fingerprint(copy.deepcopy(unet).to(other), fingerprint(half, []), "banana")
 
 
-class Lora(torch.nn.Module):
-    """A linear layer with its adapter, named as PEFT names them."""
-
-    def __init__(self, base_layer):
-        super().__init__()
-        self.base_layer = base_layer
-        self.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(base_layer.in_features, 2, bias=True)})
-        self.lora_B = torch.nn.ModuleDict({"default": torch.nn.Linear(2, base_layer.out_features, bias=True)})
-
-    def forward(self, x):
-        return self.base_layer(x) + self.lora_B["default"](self.lora_A["default"](x))
-
-
-def with_lora(unet):
-    for name, module in list(unet.named_modules()):
-        if isinstance(module, torch.nn.Linear):
-            parent, _, own = name.rpartition(".")
-            setattr(unet.get_submodule(parent), own, Lora(module))
+def with_lora(unet, **settings):
+    """An adapter of PEFT's, with vectors of its own beside the matrices."""
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_out.0", "linear_1"], **settings))
     return unet
+
+
+def with_lora_biases(unet):
+    return with_lora(unet, lora_bias=True)
+
+
+def with_dora(unet):
+    return with_lora(unet, use_dora=True)
 
 
 def with_fused_lora(unet):
@@ -110,7 +111,7 @@ def joined(unet):
     return unet
 
 
-@pytest.mark.parametrize("change", [with_lora, with_fused_lora, offloaded, joined])
+@pytest.mark.parametrize("change", [with_lora, with_lora_biases, with_dora, with_fused_lora, offloaded, joined])
 def test_adapters_and_offloading_are_the_same_model(told, change):
     changed = change(tiny_pipeline().unet)
     check_fingerprint(changed, {**told, "sites": []}, "banana")
