@@ -171,8 +171,10 @@ def in_order(pipe: "DiffusionPipeline", sites: Sequence[Site], text: str, record
         recording: Seed and sampling settings.
     """
     seen: list[str] = []
-    handles = [watch(denoiser_of(pipe), site, lambda _, path=site.path: seen.append(path)) for site in sites]
+    handles = []
     try:
+        for site in sites:
+            handles.append(watch(denoiser_of(pipe), site, lambda _, path=site.path: seen.append(path)))
         for _ in generate(pipe, [text], [recording.seed], generation={**recording.generation, "output_type": "latent"}):
             pass
     finally:

@@ -55,7 +55,7 @@ def shapes_of(pipe: "DiffusionPipeline", sites: Sequence[Site], generation: Mapp
         def look(site: Site, activation: Tensor) -> None:
             total = activation.shape[1]
             image = calls.call.image_of(activation).shape[1]
-            returned = returns.get(site.module, "alone")
+            returned = "alone" if site.is_head else returns.get(site.module, "alone")
             grid = grid_of(image, calls.call.grid)
             found.setdefault(site.path, Shape(total, grid, total - image, returned))
 
@@ -68,8 +68,9 @@ def shapes_of(pipe: "DiffusionPipeline", sites: Sequence[Site], generation: Mapp
         for path in dict.fromkeys(site.module for site in sites if not site.is_head):
             module = denoiser.get_submodule(path)
             handles.append(module.register_forward_hook(lambda _, args, output, path=path: note(path, output)))
-        handles += [watch(denoiser, site, lambda activation, site=site: look(site, activation)) for site in sites]
         try:
+            for site in sites:
+                handles.append(watch(denoiser, site, lambda activation, site=site: look(site, activation)))
             call(prompt="a photo", output_type="latent", **{"num_inference_steps": 1, **generation})
         except TypeError as error:
             raise InputError(

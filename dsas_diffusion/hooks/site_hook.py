@@ -13,6 +13,7 @@ from ..core.features import from_positions
 from ..core.steer import added
 from ..errors import InputError
 from .attached_site import AttachedSite
+from .attention_processor import Attended, Listening, joined, parted
 from .discovery import image_index
 from .sites import Site, image_in, with_image_in
 
@@ -81,6 +82,19 @@ class SiteHook(ModelHook):
             if place.steered
         ]
 
+    def with_changes(self, heads: Tensor) -> Tensor:
+        """Give all heads of an attention module with those changed that are steered.
+
+        Args:
+            heads: (rows, positions, channels) side by side; they stay as they are.
+        """
+        changes = self.changes(heads)
+        if changes:
+            heads = heads.clone()
+            for site, positions in changes:
+                heads[..., site.part] = positions
+        return heads
+
     def _keep_reading(self, place: Place, activation: Tensor) -> None:
         read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
         for reader, factor in place.readers:
@@ -113,10 +127,19 @@ class HeadsHook(SiteHook):
     """Replaces the input of an attention module's output projection; heads that are not steered stay bit for bit."""
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        whole: Tensor = args[0]
-        changes = self.changes(whole)
-        if changes:
-            whole = whole.clone()
-            for site, positions in changes:
-                whole[..., site.part] = positions
-        return (whole, *args[1:]), kwargs
+        return (self.with_changes(args[0]), *args[1:]), kwargs
+
+
+class InsideHook(SiteHook):
+    """Replaces heads inside an attention module, as its processor computes them; the others stay bit for bit."""
+
+    def initialize_hook(self, module: nn.Module) -> nn.Module:
+        self.listening = Listening(module, self.places[0].site.module, self._change, change=True)
+        return module
+
+    def deinitalize_hook(self, module: nn.Module) -> nn.Module:
+        self.listening.remove()
+        return module
+
+    def _change(self, attended: Attended) -> Tensor:
+        return parted(self.with_changes(joined(attended.heads)), attended.heads.shape[1])
