@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .guidance import Half
@@ -68,7 +68,7 @@ class DenoiserCall:
         Args:
             positions: All of it; text and reference images may stand beside the image.
         """
-        where = self._where(positions.shape[1])
+        where = self.image_at(positions.shape[1])
         if isinstance(where, slice):
             return positions[:, where]
         return positions.gather(1, where[:, :, None].expand(-1, -1, positions.shape[2]))
@@ -84,15 +84,22 @@ class DenoiserCall:
             positions: As given to `image_of`; it stays as it is.
             image: The image's positions.
         """
-        where = self._where(positions.shape[1])
+        where = self.image_at(positions.shape[1])
         if where == slice(None):
             return image
         if isinstance(where, slice):
             return torch.cat([positions[:, : where.start], image, positions[:, where.stop :]], dim=1)
         return positions.scatter(1, where[:, :, None].expand(-1, -1, positions.shape[2]), image)
 
-    def _where(self, total: int) -> slice | Tensor:
-        """Where the image is among so many positions."""
+    def image_at(self, total: int) -> slice | Int[Tensor, "rows image_positions"]:
+        """Tell where the image is among the positions that a site holds.
+
+        Args:
+            total: How many these are.
+
+        Returns:
+            A slice, or the numbers of the image's positions where rows differ.
+        """
         count = self.grid[0] * self.grid[1]
         if self.tokens is None or total <= count:
             return slice(None)
