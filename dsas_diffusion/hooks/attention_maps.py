@@ -95,7 +95,7 @@ class AttentionMaps:
             self._calls.remove()
 
     def maps(self) -> dict[str, Float[Tensor, "*steps batch heads height width tokens"]]:
-        """Give the share of its attention that each image position gives to each text token, by site.
+        """Give the share of its attention that each image position gives to each text token, by site as they run.
 
         The grid is the site's own. Where text and image attend together the shares of all tokens add to less than 1,
         since the rest goes to the image; else they add to 1. Tokens are those of the text as the denoiser gets it:
@@ -110,7 +110,7 @@ class AttentionMaps:
         return self._given(self._maps)
 
     def heads(self) -> dict[str, Float[Tensor, "*steps batch heads positions head_dim"]]:
-        """Give what each head gives at each image position, before the output projection, by site.
+        """Give what each head gives at each image position, before the output projection, by site as they run.
 
         Returns:
             (batch, heads, positions, head_dim), averaged over steps; with `each_step` the steps come first. Positions
