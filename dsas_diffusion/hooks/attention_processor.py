@@ -181,6 +181,8 @@ class _Watching(TorchFunctionMode):
         if func is not F.scaled_dot_product_attention:
             return output
         self.count += 1
+        if self.count > 1:  # refused when the processor is done
+            return output
         return self.processor.attended(_attended(output, self.beside, *args, **kwargs))
 
 

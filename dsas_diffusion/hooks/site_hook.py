@@ -9,7 +9,7 @@ from diffusers.hooks import ModelHook
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.features import from_positions
+from ..core.features import from_positions, to_positions
 from ..core.steer import added
 from ..errors import InputError
 from .attached_site import AttachedSite
@@ -35,6 +35,17 @@ class Place:
     steered: list[AttachedSite] = field(default_factory=list)
     readers: list[tuple[AttachedSite, str]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.part = self.site.part  # told once: read off the path, it would make a graph of its own for every site
+
+    def of(self, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
+        """View the site's activation in the whole of what is hooked.
+
+        Args:
+            whole: As `Site.of` takes it.
+        """
+        return to_positions(whole, self.site.layout_of(whole))[..., self.part]
+
 
 class SiteHook(ModelHook):
     """Reads the places of one module for gates, then steers them; each is read as it was before any was steered.
@@ -56,8 +67,8 @@ class SiteHook(ModelHook):
         self.index = image_index(type(module))
         self._device: torch.device | None = None
 
-    def changes(self, whole: Tensor) -> list[tuple[Site, Float[Tensor, "rows positions channels"]]]:
-        """Give the steered version of each site that is steered.
+    def changes(self, whole: Tensor) -> list[tuple[Place, Float[Tensor, "rows positions channels"]]]:
+        """Give the steered version of each place that is steered.
 
         Args:
             whole: The module's activation, which stays as it is.
@@ -72,12 +83,12 @@ class SiteHook(ModelHook):
                 f"{call.rows}, so which of them follow the prompt can't be told. FasterCache does that when it skips "
                 "the unconditional half: use another cache, or is_guidance_distilled=True where guidance is off."
             )
-        found = [(place, place.site.of(whole)) for place in self.places]
+        found = [(place, place.of(whole)) for place in self.places]
         image = [call.image_of(positions) for _, positions in found]
         for (place, _), activation in zip(found, image, strict=True):
             self._keep_reading(place, activation)
         return [
-            (place.site, call.with_image(positions, self._steered(place, activation)))
+            (place, call.with_image(positions, self._steered(place, activation)))
             for (place, positions), activation in zip(found, image, strict=True)
             if place.steered
         ]
@@ -91,8 +102,8 @@ class SiteHook(ModelHook):
         changes = self.changes(heads)
         if changes:
             heads = heads.clone()
-            for site, positions in changes:
-                heads[..., site.part] = positions
+            for place, positions in changes:
+                heads[..., place.part] = positions
         return heads
 
     def _keep_reading(self, place: Place, activation: Tensor) -> None:
@@ -118,8 +129,9 @@ class OutputHook(SiteHook):
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         whole = image_in(output, self.index)
-        for site, positions in self.changes(whole):
-            output = with_image_in(output, self.index, from_positions(positions, whole, site.layout_of(whole)))
+        for place, positions in self.changes(whole):
+            layout = place.site.layout_of(whole)
+            output = with_image_in(output, self.index, from_positions(positions, whole, layout))
         return output
 
 
@@ -142,4 +154,6 @@ class InsideHook(SiteHook):
         return module
 
     def _change(self, attended: Attended) -> Tensor:
-        return parted(self.with_changes(joined(attended.heads)), attended.heads.shape[1])
+        whole, call = joined(attended.heads), self.attachment.call
+        image = call.image_of(whole).contiguous()  # as at an output projection, where each stream has one of its own
+        return parted(call.with_image(whole, self.with_changes(image)), attended.heads.shape[1])
