@@ -87,7 +87,8 @@ class DSASAttnProcessor:
 
     Attributes:
         readers: Called with an `Attended` in every call.
-        changers: Called after them; what they return takes the place of the heads.
+        changers: Called after them with the heads, (rows, heads, positions, head_dim); what they return takes their
+            place.
 
     Raises:
         InputError: If the processor can't be seen through.
@@ -96,7 +97,7 @@ class DSASAttnProcessor:
     wrapped: Any
     path: str
     readers: list[Callable[[Attended], None]]
-    changers: list[Callable[[Attended], Tensor]]
+    changers: list[Callable[[Tensor], Tensor]]
     _text_at: int | None = None
 
     def __new__(cls, wrapped: Any = None, path: str = "") -> Self:
@@ -164,7 +165,7 @@ class DSASAttnProcessor:
             read(given)
         heads = given.heads
         for change in self.changers:
-            heads = change(given)
+            heads = change(heads)
         return heads
 
 
@@ -232,16 +233,18 @@ class Listening:
     Args:
         attention: The attention module.
         path: Its path in the model, for messages.
-        see: Called with what was attended.
-        change: Whether what it returns takes the place of the heads.
+        see: Called with what was attended; or, to change the heads, with these alone.
+        change: Whether it changes the heads: what it returns takes their place.
 
     Raises:
         InputError: If the processor can't be seen through.
     """
 
-    def __init__(self, attention: Any, path: str, see: Callable[[Attended], Any], change: bool = False) -> None:
+    def __init__(self, attention: Any, path: str, see: Callable[..., Any], change: bool = False) -> None:
         standing = getattr(attention, "processor", None)
-        if not isinstance(standing, DSASAttnProcessor):
+        if isinstance(standing, DSASAttnProcessor):
+            check_seen_through(standing.wrapped, path)
+        else:
             if standing is None or not hasattr(attention, "set_processor"):
                 raise InputError(
                     f"{type(attention).__name__} at {path} has no attention processor that could be wrapped. Choose "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.features import from_positions
 from ..core.steer import steer
-from .attention_processor import Attended, Listening, joined, parted
+from .attention_processor import Listening, joined, parted
 from .call_reader import CallReader
 from .calls import DenoiserCall
 from .discovery import image_index
@@ -191,9 +191,9 @@ class LiveSites:
 
         return replace
 
-    def _inside(self, heads: Sequence[SteeredSite]) -> Callable[[Attended], Tensor]:
-        def replace(attended: Attended) -> Tensor:
-            return parted(self._with_heads(heads, joined(attended.heads)), attended.heads.shape[1])
+    def _inside(self, heads: Sequence[SteeredSite]) -> Callable[[Tensor], Tensor]:
+        def replace(given: Tensor) -> Tensor:
+            return parted(self._with_heads(heads, joined(given)), given.shape[1])
 
         return replace
 

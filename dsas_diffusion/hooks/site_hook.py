@@ -13,7 +13,7 @@ from ..core.features import from_positions, to_positions
 from ..core.steer import added
 from ..errors import InputError
 from .attached_site import AttachedSite
-from .attention_processor import Attended, Listening, joined, parted
+from .attention_processor import Listening, joined, parted
 from .discovery import image_index
 from .sites import Site, image_in, with_image_in
 
@@ -153,7 +153,7 @@ class InsideHook(SiteHook):
         self.listening.remove()
         return module
 
-    def _change(self, attended: Attended) -> Tensor:
-        whole, call = joined(attended.heads), self.attachment.call
+    def _change(self, heads: Tensor) -> Tensor:
+        whole, call = joined(heads), self.attachment.call
         image = call.image_of(whole).contiguous()  # as at an output projection, where each stream has one of its own
-        return parted(call.with_image(whole, self.with_changes(image)), attended.heads.shape[1])
+        return parted(call.with_image(whole, self.with_changes(image)), heads.shape[1])
