@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .calibration import calibrate
     from .errors import InputError
     from .fitting import fit
+    from .hooks.attention_maps import AttentionMaps
+    from .hooks.attention_processor import DSASAttnProcessor
     from .hooks.card import Card
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
@@ -28,7 +30,9 @@ __version__ = "0.1.0.dev0"
 # Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
 # No module may be called like a public name: importing a submodule `fit` would put the module in the function's place.
 _HOMES = {
+    "AttentionMaps": "hooks.attention_maps",
     "Card": "hooks.card",
+    "DSASAttnProcessor": "hooks.attention_processor",
     "DivergedError": "training_loop",
     "InputError": "errors",
     "PromptSet": "prompts",
@@ -49,7 +53,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "AttentionMaps",
     "Card",
+    "DSASAttnProcessor",
     "DivergedError",
     "InputError",
     "PromptSet",

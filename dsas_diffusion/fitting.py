@@ -149,7 +149,7 @@ def fit(
         chosen = in_order(host, chosen, concept.source[0].text, recording)
     fitted: list[SteeredSite] = []
     mistaken: dict[str, list[int]] = {}
-    for _, together in groupby(chosen, key=lambda site: site.module):  # heads of one module run at once
+    for _, together in groupby(chosen, key=lambda site: site.place):  # heads of one module run at once
         running = list(together)
         trusted = [s for s in fitted if s.weight > 0]
         if estimation == "causal" and trusted:

@@ -167,8 +167,10 @@ def in_order(host: Host, sites: Sequence[Site], text: str, recording: Recording)
         recording: Seed and sampling settings.
     """
     seen: list[str] = []
-    handles = [watch(host.model, site, lambda _, path=site.path: seen.append(path)) for site in sites]
+    handles = []
     try:
+        for site in sites:
+            handles.append(watch(host.model, site, lambda _, path=site.path: seen.append(path)))
         for _ in _run(host, [text], [recording.seed], recording, "latent"):
             pass
     finally:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
 from .attached_concept import AttachedConcept, checked_strength
@@ -12,10 +12,12 @@ from .calls import Call
 from .gate_record import GateRecord
 from .hosts import Host
 from .registration import Registration, hooks_of, is_cached, reset_caches
-from .site_hook import HeadsHook, OutputHook, Place
+from .site_hook import HeadsHook, InsideHook, OutputHook, Place
 from .sites import Site
 
 HOOK_NAME: Final = "dsas_steering"
+#: Of the hook that steers inside a module, beside that at its output.
+INSIDE_NAME: Final = "dsas_steering_inside"
 
 
 class Attachment:
@@ -41,11 +43,10 @@ class Attachment:
         self._checked: object = None
         self._halves_seen: set[str] = set()
         self._registered: list[Registration] = []
-        self._projections: list[tuple[str, nn.Module]] = []
         if len(self.concepts) < len(concepts):
             raise InputError(f"Two of the concepts {', '.join(c.name for c in concepts)} have the same name.")
         checked_max_change(max_change)
-        if any(HOOK_NAME in hooks_of(module) for module in host.model.modules()):
+        if any({HOOK_NAME, INSIDE_NAME} & hooks_of(module).keys() for module in host.model.modules()):
             raise InputError(
                 f"This {host.name} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another; or load both with `dsas_diffusion.load_steering`."
@@ -78,16 +79,31 @@ class Attachment:
                 places.setdefault(here, Place(here)).steered.append(attached)
                 for factor, site in attached.steered.reads.items():
                     places.setdefault(site, Place(site)).readers.append((attached, factor))
-        modules: dict[str, list[Place]] = {}
+        hooked: dict[str, list[Place]] = {}
         for place in places.values():
-            modules.setdefault(place.site.module, []).append(place)
-        for path, here in modules.items():
-            module = self.host.model.get_submodule(path)
-            heads = any(place.site.is_head for place in here)
-            hook = (HeadsHook if heads else OutputHook)(here, self, module)
-            self._registered.append(Registration(module, hook, HOOK_NAME))
-            if heads:
-                self._projections.append((path, module))
+            hooked.setdefault(place.site.place, []).append(place)
+        for here in hooked.values():
+            site = here[0].site
+            module = self.host.model.get_submodule(site.module)
+            kind = InsideHook if site.is_inside else HeadsHook if site.is_head else OutputHook
+            name = INSIDE_NAME if site.is_inside else HOOK_NAME
+            self._registered.append(Registration(module, kind(here, self, module), name))
+
+    def _follow(self) -> None:
+        """Go after output projections that others have taken the place of, as a LoRA does that is loaded or unloaded.
+
+        Raises:
+            InputError: If a processor that is steered inside has been replaced.
+        """
+        for number, registered in enumerate(self._registered):
+            hook = registered.hook
+            if isinstance(hook, HeadsHook):
+                module = self.host.model.get_submodule(hook.places[0].site.module)
+                if module is not registered.module:
+                    registered.remove()
+                    self._registered[number] = Registration(module, hook, HOOK_NAME)
+            elif isinstance(hook, InsideHook):
+                hook.listening.check()
 
     @property
     def call(self) -> Call:
@@ -153,13 +169,7 @@ class Attachment:
         return self.concepts[name]
 
     def _begin_call(self, call: Call) -> None:
-        for path, module in self._projections:
-            if self.host.model.get_submodule(path) is not module:
-                raise InputError(
-                    f"{path} is another module than when the steerer was attached, as happens when a LoRA is loaded or "
-                    "unloaded, so its attention heads would be steered in part or not at all. Detach the steerer, load "
-                    "or unload the LoRA, and attach the steerer again."
-                )
+        self._follow()
         if self._run is not self._calls.run:
             self._run = self._calls.run
             self._halves_seen = set()

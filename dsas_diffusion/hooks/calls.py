@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..core.features import grid_of, pool
@@ -138,7 +138,7 @@ class DenoiserCall(Call):
         Args:
             whole: All that a site holds.
         """
-        where = self._where(whole.shape[1])
+        where = self.image_at(whole.shape[1])
         if isinstance(where, slice):
             return whole[:, where]
         return whole.gather(1, where[:, :, None].expand(-1, -1, whole.shape[2]))
@@ -154,7 +154,7 @@ class DenoiserCall(Call):
             whole: As given to `positions_of`; it stays as it is.
             changed: The image's positions.
         """
-        where = self._where(whole.shape[1])
+        where = self.image_at(whole.shape[1])
         if where == slice(None):
             return changed
         if isinstance(where, slice):
@@ -190,8 +190,15 @@ class DenoiserCall(Call):
         """
         return torch.randint(positions, (count,), generator=generator)
 
-    def _where(self, total: int) -> slice | Tensor:
-        """Where the image is among so many positions."""
+    def image_at(self, total: int) -> slice | Int[Tensor, "rows image_positions"]:
+        """Tell where the image is among the positions that a site holds.
+
+        Args:
+            total: How many these are.
+
+        Returns:
+            A slice, or the numbers of the image's positions where rows differ.
+        """
         count = self.grid[0] * self.grid[1]
         if self.tokens is None or total <= count:
             return slice(None)

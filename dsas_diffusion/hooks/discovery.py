@@ -99,10 +99,29 @@ def _is_handed_text(holder: type[nn.Module], name: str) -> bool:
     return False
 
 
-def _code_of(kind: type[nn.Module]) -> ast.AST:
-    """A class's `forward`; an empty tree where there is no source at hand."""
+@cache
+def text_first_in(processor: type) -> bool | None:
+    """Whether an attention processor that joins text and image puts the text first, told by the names in its code.
+
+    Args:
+        processor: Its class.
+
+    Returns:
+        `None` where the code doesn't tell.
+    """
+    orders = set()
+    for node in ast.walk(_code_of(processor, "__call__")):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.cat" and isinstance(node.args[0], ast.List):
+            text = [is_text_stream(ast.unparse(joined)) for joined in node.args[0].elts]
+            if len(text) == 2 and text[0] != text[1]:
+                orders.add(text[0])
+    return orders.pop() if len(orders) == 1 else None
+
+
+def _code_of(kind: type, name: str = "forward") -> ast.AST:
+    """A method of a class; an empty tree where there is no source at hand."""
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
+        return ast.parse(textwrap.dedent(inspect.getsource(getattr(kind, name))))
     except (OSError, TypeError, SyntaxError):
         return ast.Module([], [])
 

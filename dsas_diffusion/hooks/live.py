@@ -9,15 +9,15 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..core.features import from_positions
 from ..core.steer import steer
+from .attention_processor import Listening, joined, parted
 from .call_reader import CallReader
 from .calls import DenoiserCall
 from .discovery import image_index
 from .guidance import denoiser_of
-from .sites import image_in, with_image_in
+from .sites import Handle, image_in, with_image_in
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class LiveSites:
         self.denoiser, self.sites, self.gated, self.checkpointing = denoiser, list(sites), gated, checkpointing
         self._steering, self._reading = False, False
         self._seen: dict[str, Tensor] = {}
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
         self._frozen: list[nn.Parameter] = []
         self._device = torch.device("cpu")
 
@@ -115,18 +115,31 @@ class LiveSites:
         self._switch = self.checkpointing and not self.denoiser.is_gradient_checkpointing
         if self._switch:
             self.denoiser.enable_gradient_checkpointing()
-        for path in dict.fromkeys(s.site.module for s in self.sites):
-            here = [s for s in self.sites if s.site.module == path]
+        try:
+            self._hook()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def _hook(self) -> None:
+        for place in dict.fromkeys(s.site.place for s in self.sites):
+            here = [s for s in self.sites if s.site.place == place]
+            path = here[0].site.module
             module = self.denoiser.get_submodule(path)
-            if here[0].site.is_head:
+            if here[0].site.is_inside:
+                self._handles.append(Listening(module, path, self._inside(here), change=True))
+            elif here[0].site.is_head:
                 self._handles.append(module.register_forward_pre_hook(self._before(here)))
             else:
                 self._handles.append(module.register_forward_hook(self._after(here[0])))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         while self._handles:
             self._handles.pop().remove()
         if self._switch:
@@ -174,12 +187,21 @@ class LiveSites:
 
     def _before(self, heads: Sequence[SteeredSite]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
         def replace(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            whole = args[0].clone()
-            for steered in heads:
-                whole[..., steered.site.part] = self._steered(steered, args[0]).to(whole.dtype)
-            return (whole, *args[1:])
+            return (self._with_heads(heads, args[0]), *args[1:])
 
         return replace
+
+    def _inside(self, heads: Sequence[SteeredSite]) -> Callable[[Tensor], Tensor]:
+        def replace(given: Tensor) -> Tensor:
+            return parted(self._with_heads(heads, joined(given)), given.shape[1])
+
+        return replace
+
+    def _with_heads(self, heads: Sequence[SteeredSite], given: Tensor) -> Tensor:
+        whole = given.clone()
+        for steered in heads:
+            whole[..., steered.site.part] = self._steered(steered, given).to(whole.dtype)
+        return whole
 
     def _steered(self, steered: SteeredSite, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
         positions = steered.site.of(whole)

@@ -9,14 +9,13 @@ from zlib import crc32
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..core.features import on_grid
 from ..errors import InputError
 from ..gates.base import Samples
 from .image_tokens import warn_of_order
 from .reader import Reader
-from .sites import Site, watch
+from .sites import Handle, Site, watch
 
 
 class ActivationRecorder:
@@ -36,7 +35,8 @@ class ActivationRecorder:
             prompt has its positions at the same places. The global random state is not touched.
 
     Raises:
-        InputError: On entry, if the model is compiled: a recording hook would be ignored or break the graph.
+        InputError: On entry, if the model is compiled: a recording hook would be ignored or break the graph; or if a
+            site is inside an attention module whose processor can't be seen through.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ActivationRecorder:
         self.steps = None if steps is None else frozenset(steps)
         self.seed = seed
         self._warned = False
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Handle] = []
         self._running: dict[str, list[_Call]] = {}
         self._finished: dict[str, list[tuple[list[int], list[_Call]]]] = {}
 
@@ -64,13 +64,20 @@ class ActivationRecorder:
             )
         self._running = {site.path: [] for site in self.sites}
         self._finished = {site.path: [] for site in self.sites}
-        for site in self.sites:
-            self._handles.append(watch(self.model, site, self._reader(site)))
+        try:
+            for site in self.sites:
+                self._handles.append(watch(self.model, site, self._reader(site)))
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         while self._handles:
             self._handles.pop().remove()
 

@@ -49,7 +49,7 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
         def look(site: Site, activation: Tensor) -> None:
             total = activation.shape[1]
             image = calls.call.positions_of(activation).shape[1]
-            returned = returns.get(site.module, "alone")
+            returned = "alone" if site.is_head else returns.get(site.module, "alone")
             found.setdefault(site.path, Shape(total, calls.call.grid_at(image), total - image, returned))
 
         def note(path: str, output: Any) -> None:
@@ -61,8 +61,9 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
         for path in dict.fromkeys(site.module for site in sites if not site.is_head):
             module = host.model.get_submodule(path)
             handles.append(module.register_forward_hook(lambda _, args, output, path=path: note(path, output)))
-        handles += [watch(host.model, site, lambda activation, site=site: look(site, activation)) for site in sites]
         try:
+            for site in sites:
+                handles.append(watch(host.model, site, lambda activation, site=site: look(site, activation)))
             call(prompt="a photo", output_type="latent", **{"num_inference_steps": 1, **generation})
         except TypeError as error:
             raise InputError(

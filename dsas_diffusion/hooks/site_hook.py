@@ -9,10 +9,11 @@ from diffusers.hooks import ModelHook
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..core.features import from_positions
+from ..core.features import from_positions, to_positions
 from ..core.steer import added
 from ..errors import InputError
 from .attached_site import AttachedSite
+from .attention_processor import Listening, joined, parted
 from .discovery import image_index
 from .sites import Site, image_in, with_image_in
 
@@ -33,6 +34,17 @@ class Place:
     site: Site
     steered: list[AttachedSite] = field(default_factory=list)
     readers: list[tuple[AttachedSite, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.part = self.site.part  # told once: read off the path, it would make a graph of its own for every site
+
+    def of(self, whole: Tensor) -> Float[Tensor, "rows positions channels"]:
+        """View the site's activation in the whole of what is hooked.
+
+        Args:
+            whole: As `Site.of` takes it.
+        """
+        return to_positions(whole, self.site.layout_of(whole))[..., self.part]
 
 
 class SiteHook(ModelHook):
@@ -55,8 +67,8 @@ class SiteHook(ModelHook):
         self.index = image_index(type(module))
         self._device: torch.device | None = None
 
-    def changes(self, whole: Tensor) -> list[tuple[Site, Float[Tensor, "rows positions channels"]]]:
-        """Give the steered version of each site that is steered.
+    def changes(self, whole: Tensor) -> list[tuple[Place, Float[Tensor, "rows positions channels"]]]:
+        """Give the steered version of each place that is steered.
 
         Args:
             whole: The module's activation, which stays as it is.
@@ -71,15 +83,28 @@ class SiteHook(ModelHook):
                 f"{call.rows}, so which of them follow the prompt can't be told. FasterCache does that when it skips "
                 "the unconditional half: use another cache, or is_guidance_distilled=True where guidance is off."
             )
-        found = [(place, place.site.of(whole)) for place in self.places]
+        found = [(place, place.of(whole)) for place in self.places]
         image = [call.positions_of(positions) for _, positions in found]
         for (place, _), activation in zip(found, image, strict=True):
             self._keep_reading(place, activation)
         return [
-            (place.site, call.with_positions(positions, self._steered(place, activation)))
+            (place, call.with_positions(positions, self._steered(place, activation)))
             for (place, positions), activation in zip(found, image, strict=True)
             if place.steered
         ]
+
+    def with_changes(self, heads: Tensor) -> Tensor:
+        """Give all heads of an attention module with those changed that are steered.
+
+        Args:
+            heads: (rows, positions, channels) side by side; they stay as they are.
+        """
+        changes = self.changes(heads)
+        if changes:
+            heads = heads.clone()
+            for place, positions in changes:
+                heads[..., place.part] = positions
+        return heads
 
     def _keep_reading(self, place: Place, activation: Tensor) -> None:
         read: dict[tuple[int, str], Tensor] = {}  # sites may share a gate, which is then asked once
@@ -104,8 +129,9 @@ class OutputHook(SiteHook):
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         whole = image_in(output, self.index)
-        for site, positions in self.changes(whole):
-            output = with_image_in(output, self.index, from_positions(positions, whole, site.layout_of(whole)))
+        for place, positions in self.changes(whole):
+            layout = place.site.layout_of(whole)
+            output = with_image_in(output, self.index, from_positions(positions, whole, layout))
         return output
 
 
@@ -113,10 +139,23 @@ class HeadsHook(SiteHook):
     """Replaces the input of an attention module's output projection; heads that are not steered stay bit for bit."""
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        whole: Tensor = args[0]
-        changes = self.changes(whole)
-        if changes:
-            whole = whole.clone()
-            for site, positions in changes:
-                whole[..., site.part] = positions
-        return (whole, *args[1:]), kwargs
+        return (self.with_changes(args[0]), *args[1:]), kwargs
+
+
+class InsideHook(SiteHook):
+    """Replaces heads inside an attention module, as its processor computes them; the others stay bit for bit."""
+
+    def initialize_hook(self, module: nn.Module) -> nn.Module:
+        self.listening = Listening(module, self.places[0].site.module, self._change, change=True)
+        return module
+
+    def deinitalize_hook(self, module: nn.Module) -> nn.Module:
+        self.listening.remove()
+        return module
+
+    def _change(self, heads: Tensor) -> Tensor:
+        whole, call = joined(heads), self.attachment.call
+        image = call.positions_of(
+            whole
+        ).contiguous()  # as at a projection, of which each stream has its own
+        return parted(call.with_positions(whole, self.with_changes(image)), heads.shape[1])

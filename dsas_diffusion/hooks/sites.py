@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..core.features import Layout, to_positions
 from ..errors import InputError
+from .attention_processor import Attended, Listening, joined
 from .discovery import (
     attention_kind,
     attention_width,
@@ -42,7 +42,7 @@ PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "joint-attention": ("joint-attention",),
     "self-attention": ("self-attention",),
     "attention": ("cross-attention", "joint-attention", "self-attention"),
-    "attention-heads": ("attention-head",),
+    "attention-heads": ("attention-head", "unprojected-head"),
     "blocks": ("block",),
     "resnets": ("resnet",),
     "norms": ("norm",),
@@ -61,6 +61,7 @@ class Site:
         path: The module's path in the denoiser; for head i of an attention module, that module's with `.heads.i`.
         kind: `"cross-attention"`, `"joint-attention"` (text and image attend to one another) and `"self-attention"`
             (the attention module's output), `"attention-head"` (what one head hands to the output projection),
+            `"unprojected-head"` (what one head gives where attention has no output projection of its own),
             `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`; in text encoders
             `"text-block"`, `"text-attention"`, `"text-mlp"` or `"text-norm"`.
         channels: Width of the activation.
@@ -75,13 +76,24 @@ class Site:
 
     @property
     def is_head(self) -> bool:
-        """Whether the activation is a part of its module's input, and not the module's output."""
-        return self.kind == "attention-head"
+        """Whether the activation is one head's share."""
+        return self.kind in PRESETS["attention-heads"]
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the attention's processor alone has the activation; no module takes it in or gives it out."""
+        return self.kind == "unprojected-head"
 
     @property
     def module(self) -> str:
-        """Path of the module that is hooked: the site's own, or the output projection of a head's attention."""
-        return f"{self.path.rpartition(HEADS)[0]}.{HEADS_AT}" if self.is_head else self.path
+        """Path of the module that is hooked: the site's own, or a head's attention or the output projection of that."""
+        attention = self.path.rpartition(HEADS)[0]
+        return self.path if not self.is_head else attention if self.is_inside else f"{attention}.{HEADS_AT}"
+
+    @property
+    def place(self) -> str:
+        """Where in the model it is: sites of one place are there at once, and are steered by one hook."""
+        return f"{self.module}.processor" if self.is_inside else self.module
 
     @property
     def part(self) -> slice:
@@ -95,12 +107,12 @@ class Site:
         """Give the layout of the activation at hand.
 
         Args:
-            whole: The hooked module's output or, for heads, input.
+            whole: The hooked module's output or, for heads, all heads side by side.
         """
         return "map" if whole.ndim > 3 and self.kind != "norm" else self.layout
 
     def of(self, whole: Tensor) -> Float[Tensor, "batch positions channels"]:
-        """View the site's activation in the hooked module's output or, for heads, input.
+        """View the site's activation in the hooked module's output or, for heads, in all of them side by side.
 
         Args:
             whole: (batch, positions, all channels) or (batch, channels, height, width).
@@ -131,9 +143,16 @@ def with_image_in(output: Any, index: int, image: Tensor) -> Any:
     return type(output)((*output[:index], image, *output[index + 1 :]))
 
 
+class Handle(Protocol):
+    """What stands in a model and can be taken out."""
+
+    def remove(self) -> None:
+        """Take it out."""
+
+
 def watch(
     denoiser: nn.Module, site: Site, look: Callable[[Float[Tensor, "batch positions channels"]], object]
-) -> RemovableHandle:
+) -> Handle:
     """Call a function with a site's activation each time that it is computed; nothing is changed.
 
     Args:
@@ -144,6 +163,9 @@ def watch(
 
     Returns:
         The hook, to be removed.
+
+    Raises:
+        InputError: If the site is inside an attention module whose processor can't be seen through.
     """
     module = denoiser.get_submodule(site.module)
     index = image_index(type(module))
@@ -154,6 +176,11 @@ def watch(
     def look_out(_: nn.Module, args: tuple[Tensor, ...], output: Any) -> None:
         look(site.of(image_in(output, index)))
 
+    def look_inside(attended: Attended) -> None:
+        look(site.of(joined(attended.heads)))
+
+    if site.is_inside:
+        return Listening(module, site.module, look_inside)
     return module.register_forward_pre_hook(look_in) if site.is_head else module.register_forward_hook(look_out)
 
 
@@ -161,7 +188,7 @@ def all_sites(denoiser: nn.Module) -> list[Site]:
     """List every site of a denoiser's image stream, or of text encoders, in the order of their modules.
 
     The attention module is a site, never the output of its `to_out.0`: a LoRA there would slip in behind the steering.
-    Heads are slices of the input of `to_out.0`; an attention module without it has none.
+    Heads are slices of the input of `to_out.0`; of an attention module without it, of what its processor computes.
 
     Args:
         denoiser: A U-Net or a transformer; or a pipeline's text encoders.
@@ -215,11 +242,17 @@ def _attention_kinds(denoiser: nn.Module) -> dict[str, str]:
 def _heads(path: str, attention: Any) -> list[Site]:
     heads, output = getattr(attention, "heads", None), output_of(attention)
     inner = getattr(attention, "inner_dim", None)
-    if not isinstance(heads, int) or output is None or output[0] != HEADS_AT:
+    if not isinstance(heads, int) or not isinstance(inner, int) or inner % heads:
         return []
-    if output[1].in_features != inner or inner % heads:  # something else is joined to the heads, or they are uneven
+    if output is None or output[1].in_features != inner:  # no projection, or one that takes something else, too
+        kind = "unprojected-head"
+    elif output[0] == HEADS_AT:
+        kind = "attention-head"
+    else:
         return []
-    return [Site(f"{path}{HEADS}{i}", "attention-head", inner // heads) for i in range(heads)]
+    if kind == "unprojected-head" and not hasattr(attention, "set_processor"):
+        return []
+    return [Site(f"{path}{HEADS}{i}", kind, inner // heads) for i in range(heads)]
 
 
 def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> list[Site]:

@@ -106,6 +106,46 @@ def test_graphs_do_not_grow_with_the_number_of_blocks(fitted):
 
 @shows(
     "Compilation",
+    "Attention heads, those inside single-stream blocks too, with `fullgraph=True`",
+    "before attaching or after; another λ makes no new graph",
+    "sd flux",
+)
+@pytest.mark.parametrize("order", ["attached first", "compiled and run first"])
+@pytest.mark.parametrize("how", ["whole", "in place", "by blocks"])
+@pytest.mark.parametrize("name", ["sd", "flux"], ids="{}-".format)
+def test_compiled_heads(name, how, order):
+    family = FAMILIES[name]
+    pipe = family.build()
+    sites = "single_transformer_blocks.*.heads.1" if name == "flux" else "*.attn2.heads.*"
+    steerer = dsas.fit(
+        pipe, tiny_concept(), gate="logistic", map_from="pooled", tau=0.5, sites=sites, generation=family.generation,
+        progress=False, batch_size=4,
+    )  # fmt: skip
+    drawn = {}
+    for strength in (0.0, 2.0, 4.0):
+        with steerer.attached(pipe, strength):
+            drawn[strength] = draw(family, pipe, PROMPTS)
+    assert not torch.allclose(drawn[4.0], drawn[0.0], atol=1e-3)
+    torch._dynamo.reset()
+    backend = Counting()
+    if order != "attached first":
+        compile_it(family, pipe, how, backend)
+        draw(family, pipe, PROMPTS)
+    attachment = steerer.attach(pipe, 4.0)
+    if order == "attached first":
+        compile_it(family, pipe, how, backend)
+    assert torch.allclose(draw(family, pipe, PROMPTS), drawn[4.0], atol=1e-4)
+    graphs = backend.graphs
+    for strength in (0.0, 2.0):
+        attachment.set_strength(strength)
+        assert torch.allclose(draw(family, pipe, PROMPTS), drawn[strength], atol=1e-4)
+    assert backend.graphs == graphs
+    attachment.detach()
+    assert torch.allclose(draw(family, pipe, PROMPTS), drawn[0.0], atol=1e-5)
+
+
+@shows(
+    "Compilation",
     "`record_gates=True` or `fit` on a compiled model",
     "an error: record and fit before compiling",
     "sd flux sdxl",
