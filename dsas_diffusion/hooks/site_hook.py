@@ -155,7 +155,5 @@ class InsideHook(SiteHook):
 
     def _change(self, heads: Tensor) -> Tensor:
         whole, call = joined(heads), self.attachment.call
-        image = call.positions_of(
-            whole
-        ).contiguous()  # as at a projection, of which each stream has its own
+        image = call.positions_of(whole).contiguous()  # as at a projection, of which each stream has its own
         return parted(call.with_positions(whole, self.with_changes(image)), heads.shape[1])
