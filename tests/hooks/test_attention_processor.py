@@ -29,6 +29,7 @@ from dsas_diffusion.hooks.attachment import Attachment
 from dsas_diffusion.hooks.attention_processor import Listening
 from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.guidance import denoiser_of
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.live import CallCatcher, LiveSites
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
@@ -89,7 +90,7 @@ def test_it_draws_bit_for_bit_what_the_hook_draws(name, pattern, gate):
     inside = [replace(s, site=replace(s.site, kind="unprojected-head")) for s in hooked]
     pictures = []
     for sites in (hooked, inside):
-        attachment = Attachment(case.pipe, [AttachedConcept("heads", sites, 4.0)])
+        attachment = Attachment(DenoiserHost(case.pipe), [AttachedConcept("heads", sites, 4.0)])
         pictures.append(case.draw())
         attachment.set_strength(0.0)
         assert torch.equal(case.draw(), plain)
@@ -206,7 +207,7 @@ def test_a_call_runs_again_for_training_as_the_pipeline_ran_it():
         case.draw()
     noises: list[torch.Tensor] = []
     handle = case.denoiser.register_forward_hook(lambda m, args, output: noises.append(output[0].detach()) and None)
-    attachment = Attachment(case.pipe, [AttachedConcept("tiny", sites, 1.0)])
+    attachment = Attachment(DenoiserHost(case.pipe), [AttachedConcept("tiny", sites, 1.0)])
     case.draw()
     attachment.detach()
     for checkpointing in (False, True):
