@@ -50,7 +50,7 @@ def left_behind(pipe) -> list[str]:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
     hooks += sum(len(m._diffusers_hook.hooks) for m in modules if hasattr(m, "_diffusers_hook"))
     return [f"{hooks} hooks"] * bool(hooks) + [
-        name for name in ("prepare_latents", "encode_prompt", "_dsas_adapters") if name in vars(pipe)
+        name for name in ("prepare_latents", "check_inputs", "encode_prompt", "_dsas_adapters") if name in vars(pipe)
     ]
 
 

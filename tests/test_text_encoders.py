@@ -81,7 +81,7 @@ def test_the_prompt_is_steered_and_nothing_else(family, pipe, steerer, tmp_path)
         unchanged = [torch.equal(one, other) for one, other in zip(after[name], calls, strict=True)]
         assert unchanged == [False, *[True] * (len(calls) - 1)]  # the prompt's call, then the negative prompt's
     assert hooks_left(pipe) == own
-    assert not {"encode_prompt", "prepare_latents"} & vars(pipe).keys()
+    assert not {"check_inputs", "encode_prompt", "prepare_latents"} & vars(pipe).keys()
     assert torch.equal(draw(family, pipe, PROMPTS), plain)
     steerer.save_pretrained(tmp_path / "steerer")
     with dsas.Steerer.from_pretrained(tmp_path / "steerer").attached(pipe):
@@ -163,6 +163,28 @@ def test_embeddings_handed_in_are_refused(tiny):
     with pytest.raises(dsas.InputError, match="no prompt was encoded"), steerer.attached(pipe):
         pipe(prompt_embeds=prompt, negative_prompt_embeds=negative, num_inference_steps=2, output_type="latent")
     assert hooks_left(pipe) == 0
+
+
+@pytest.mark.parametrize("name", ["sd", "flux", "qwenimage"])
+def test_a_run_that_failed_after_encoding_is_forgotten(name):
+    family = FAMILIES[name]
+    pipe = family.build()
+    steerer = fitted(pipe, family.generation)
+    with steerer.attached(pipe):
+        steered = draw(family, pipe, PROMPTS)
+    with steerer.attached(pipe):
+        with pytest.raises(ValueError, match="generators"):
+            pipe(prompt=PROMPTS, generator=[torch.Generator()] * 3, **family.generation)
+        assert torch.equal(draw(family, pipe, PROMPTS), steered)
+
+
+def test_texts_encoded_one_after_the_other_by_hand_are_prompts():
+    pipe = FAMILIES["flux"].build()  # its encode_prompt takes one text
+    with fitted(pipe, FAMILIES["flux"].generation).attached(pipe):
+        first, *_ = pipe.encode_prompt(PROMPTS[:1], device="cpu")
+        second, *_ = pipe.encode_prompt(PROMPTS[:1], device="cpu")
+    assert torch.equal(first, second)
+    assert not torch.equal(pipe.encode_prompt(PROMPTS[:1], device="cpu")[0], first)
 
 
 def test_prompts_can_be_encoded_by_hand(tiny):

@@ -60,8 +60,9 @@ class TextEncoders(nn.ModuleDict):
 class TextReader(Reader):
     """Reads every call of a pipeline's text encoders before it runs.
 
-    In a run each encoder reads the prompt first, and the negative prompt after it, if there is guidance. A run's texts
-    begin where `encode_prompt` does, of pipelines that hand both to it, and end with the denoiser's first call.
+    In a run each encoder reads the prompt first, and the negative prompt after it, if there is guidance. A run begins
+    where the pipeline checks its inputs; its texts end with the denoiser's first call. Where `encode_prompt` takes both
+    texts, the prompt comes first in each of its calls; where it takes one, that is the prompt if it is called by hand.
 
     Args:
         pipe: The pipeline.
@@ -89,9 +90,13 @@ class TextReader(Reader):
             encoder.register_forward_pre_hook(self._reading(name, encoder), with_kwargs=True)
             for name, encoder in TextEncoders.of(pipe).items()
         ]
-        self._encoding: Listener | None = None
-        if hasattr(pipe, "encode_prompt") and "negative_prompt" in signature(pipe.encode_prompt).parameters:
-            self._encoding = Listener(pipe, "encode_prompt", before=self._calls.clear)
+        self._drawing = False
+        self._listeners: list[Listener] = []
+        if hasattr(pipe, "check_inputs"):
+            self._listeners.append(Listener(pipe, "check_inputs", before=self._begin_run))
+        self._together = hasattr(pipe, "encode_prompt") and _takes_both(pipe.encode_prompt)
+        if self._together:
+            self._listeners.append(Listener(pipe, "encode_prompt", before=self._calls.clear))
 
     @property
     def call(self) -> TextCall:
@@ -114,8 +119,12 @@ class TextReader(Reader):
         self._steps.remove()
         while self._handles:
             self._handles.pop().remove()
-        if self._encoding is not None:
-            self._encoding.remove()
+        for listener in self._listeners:
+            listener.remove()
+
+    def _begin_run(self) -> None:
+        self._calls.clear()
+        self._drawing = True
 
     def _reading(self, name: str, encoder: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         names = list(signature(type(encoder).forward).parameters)[1:]
@@ -125,7 +134,8 @@ class TextReader(Reader):
             if self._ended:
                 self._run, self._ended = object(), False
             self._calls[name] += 1
-            self._call = text_call(given, follows=self._calls[name] == 1)
+            by_hand = not self._drawing and not self._together
+            self._call = text_call(given, follows=self._calls[name] == 1 or by_hand)
             self._on_call(self._call)
 
         return read
@@ -136,9 +146,13 @@ class TextReader(Reader):
         self._schedule = self._steps.run
         if self._ended:
             self._run = None
-        self._ended = True
+        self._ended, self._drawing = True, False
         self._calls.clear()
         self._on_end()
+
+
+def _takes_both(encode_prompt: Callable[..., Any]) -> bool:
+    return "negative_prompt" in signature(encode_prompt).parameters
 
 
 def text_call(given: Mapping[str, Any], follows: bool) -> TextCall:
