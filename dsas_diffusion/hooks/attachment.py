@@ -194,15 +194,12 @@ class Attachment:
         run = self._calls.run
         if run is not None and self._checked is run:
             return
-        missed = [
-            place.site.path for r in self._registered if not r.hook.reached or run is None for place in r.hook.places
-        ]
-        if missed and not (
-            self._checked is not None and is_cached(self.host.model)
-        ):  # a run that died leaves caches filled
+        idle = [r.hook for r in self._registered if run is None or not r.hook.reached]
+        missed = [place.site.path for hook in idle for place in hook.places]
+        refilled = self._checked is not None and is_cached(self.host.model)  # a run that died leaves caches filled
+        if missed and not refilled:
             raise InputError(
-                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: "
-                f"{self.host.missing}"
+                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: {self.host.missing}"
             )
         self._checked = run
 
