@@ -199,7 +199,8 @@ class Attachment:
         refilled = self._checked is not None and is_cached(self.host.model)  # a run that died leaves caches filled
         if missed and not refilled:
             raise InputError(
-                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: {self.host.missing}"
+                f"{len(missed)} sites to be steered or read never ran, the first of them {missed[0]}: "
+                f"{self.host.missing}"
             )
         self._checked = run
 
