@@ -101,7 +101,7 @@ def check_twins(concept: PromptSet) -> None:
 def check_text(
     method: SteeringMethod, gate: Gate, map_from: str, training: Training | None, steps: Collection[int] | None
 ) -> None:
-    """Refuse what needs pictures or denoising steps, for sites in text encoders.
+    """Refuse what needs pictures or denoising steps, for sites in text encoders and language models.
 
     Args:
         method: The method, unfitted.
@@ -113,22 +113,21 @@ def check_text(
     Raises:
         InputError: With the first setting that needs them.
     """
-    if gate.sees_places or gate.unit in ("sample", "prompt"):
-        looks = "places of a picture" if gate.sees_places else "a whole picture"
+    if gate.sees_places:
         raise InputError(
-            f"The gate {gate.name!r} learns {looks}, but sites in text encoders hold tokens. Choose gate='logistic', "
-            "or another that decides token by token."
+            f"The gate {gate.name!r} learns places of a picture, but these sites hold tokens. Choose gate='logistic', "
+            "which decides token by token, or another that sees no places."
         )
     if method.needs_gradients or training is not None:
         raise InputError(
-            f"The method {method.name!r} is to be trained through the denoiser, which text encoders come before. Take "
-            "a method that is fitted without gradients, such as linear_act, and leave training out."
+            f"The method {method.name!r} is to be trained through a denoiser, but these sites are in a model of text. "
+            "Take a method that is fitted without gradients, such as linear_act, and leave training out."
         )
     asked = [f"map_from={map_from!r}"] * (map_from in ("inside", "core")) + ["steps"] * (steps is not None)
     if asked:
         raise InputError(
-            f"{asked[0]} chooses a part of the picture or of the schedule, but text encoders read the prompt once, "
-            "before there is either. Leave it out."
+            f"{asked[0]} chooses a part of the picture or of the schedule, but these sites hold texts, which have "
+            "neither. Leave it out."
         )
 
 

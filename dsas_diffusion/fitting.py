@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from .backends.language import check_tokenizer
 from .errors import InputError
 from .fit_settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
 from .hooks.attached_concept import checked_strength
+from .hooks.calls import Tokens
 from .hooks.fingerprint import fingerprint
-from .hooks.hosts import host_of
+from .hooks.hosts import LanguageHost, host_of
 from .hooks.sites import Site, find_sites
 from .hooks.steered_site import SteeredSite
 from .hooks.steerer import Steerer
@@ -26,12 +28,16 @@ from .validation import place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from transformers import PreTrainedModel
 
 
 def fit(
-    pipe: "DiffusionPipeline",
+    pipe: "DiffusionPipeline | PreTrainedModel",
     prompts: PromptSet | str,
     *,
+    tokenizer: Any = None,
+    tokens: Tokens = "prompt",
+    chat: bool = False,
     method: str | SteeringMethod = "caa",
     gate: str | Gate = "auto",
     sites: str | Sequence[str] = "auto",
@@ -62,6 +68,10 @@ def fit(
     Args:
         pipe: A text-to-image or text-to-video pipeline, uncompiled.
         prompts: A prompt set, or what `load_prompts` takes.
+        tokenizer: Of a language model.
+        tokens: Which tokens of a language model's texts are learned from: those of the prompt, of what the model
+            continues it with (as `generation` says), or both. A sample is one text.
+        chat: Put a language model's prompts into the tokenizer's chat template.
         method: Name in `METHODS`, or an instance whose settings are used at every site.
         gate: Name in `GATES`, or an instance whose settings are used at every site; `"auto"` is `patch` in pictures and
             `logistic` in text encoders.
@@ -115,6 +125,9 @@ def fit(
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
     goal = load_prompts(towards) if isinstance(towards, str) else towards
     host = host_of(pipe, sites)
+    if isinstance(host, LanguageHost):
+        check_tokenizer(host.owner, tokenizer, chat)
+        host = LanguageHost(host.owner, tokenizer, tokens, chat)
     if gate == "auto":
         gate = "patch" if host.draws else "logistic"
     make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
@@ -166,7 +179,7 @@ def fit(
     if training is not None:
         where = None if map_from == "pooled" else places_found
         cores = {s.site.path: core_at(s.site.path, recorded) for s in kept} if map_from == "core" else {}
-        trained = train(pipe, kept, concept, goal or concept, recording, training, where, cores)
+        trained = train(host.owner, kept, concept, goal or concept, recording, training, where, cores)
         if training.gates:
             for s in kept:
                 s.measured |= openness(s.gate, recorded["source"][s.site.path], recorded["control"][s.site.path])

@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from .backends import language
 from .backends.diffusion import encode, generate
 from .core.regions import twin_regions
 from .errors import InputError
 from .gates.base import Samples
 from .hooks.attached_concept import AttachedConcept
 from .hooks.attachment import Attachment
-from .hooks.hosts import Host
+from .hooks.hosts import Host, LanguageHost
 from .hooks.recorder import ActivationRecorder
 from .hooks.sites import Site, watch
 from .hooks.steered_site import SteeredSite
@@ -111,7 +112,14 @@ def record(
             output = "pil" if callable(regions) and group == "source" else "latent"
             with _steering(host, () if group in ("target", "to") else steered, strength), host.reader() as calls:
                 recorders[group] = ActivationRecorder(
-                    host.model, sites, calls, positions=positions, steps=recording.steps, seed=recording.seed
+                    host.model,
+                    sites,
+                    calls,
+                    positions=positions,
+                    steps=recording.steps,
+                    seed=recording.seed,
+                    tokens=host.tokens,
+                    merge=not host.draws,
                 )
                 drawn = _draw(host, texts, first, recorders[group], recording, output, bar)
                 laid_out = host.draws and output == "latent"
@@ -181,16 +189,28 @@ def in_order(host: Host, sites: Sequence[Site], text: str, recording: Recording)
 
 def _run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Recording, output: str) -> Iterator[Any]:
     """Run prompts through the model, a batch at a time; what it gives has one entry a prompt."""
+    if isinstance(host, LanguageHost):
+        if host.tokens == "prompt":
+            return language.read(host.owner, host.tokenizer, texts, batch_size=recording.batch_size, chat=host.chat)
+        return language.generate(
+            host.owner,
+            host.tokenizer,
+            texts,
+            seeds[0],
+            batch_size=recording.batch_size,
+            generation=recording.generation,
+            chat=host.chat,
+        )
     settings = {**recording.generation, "output_type": output}
     run = generate if host.draws else encode
-    return run(host.pipe, texts, seeds, batch_size=recording.batch_size, generation=settings)
+    return run(host.owner, texts, seeds, batch_size=recording.batch_size, generation=settings)
 
 
 def _steps(host: Host, recording: Recording) -> int:
     """How many steps of each prompt are recorded."""
     if not host.draws:
         return 1
-    default = signature(host.pipe.__call__).parameters["num_inference_steps"].default
+    default = signature(host.owner.__call__).parameters["num_inference_steps"].default
     drawn = recording.generation.get("num_inference_steps", default)
     return max(1, drawn if recording.steps is None else len(set(recording.steps) & set(range(drawn))))
 

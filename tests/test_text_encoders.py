@@ -205,10 +205,9 @@ def test_prompts_can_be_encoded_by_hand(tiny):
         ({"sites": ["text-encoder", "auto"]}, "is in a text encoder and 'auto' in the denoiser"),
         ({"sites": "text_encoder_7.*"}, "matches nothing"),
         ({"gate": "patch"}, "places of a picture"),
-        ({"gate": "image_mean"}, "a whole picture"),
-        ({"method": "lineas"}, "trained through the denoiser"),
-        ({"steps": [0]}, "read the prompt once"),
-        ({"map_from": "core"}, "read the prompt once"),
+        ({"method": "lineas"}, "trained through a denoiser"),
+        ({"steps": [0]}, "steps chooses a part"),
+        ({"map_from": "core"}, "map_from='core' chooses a part"),
     ],
 )
 def test_what_needs_pictures_is_refused(tiny, settings, message):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .attached_site import AttachedSite
-from .calls import Call
+from .calls import Call, Tokens, checked_tokens
 from .gate_record import GateRecord
 from .guidance import Half, checked_half
 from .steered_site import SteeredSite
@@ -29,11 +29,12 @@ class AttachedConcept:
         start: Share of the denoising steps after which steering begins, in [0, 1).
         end: Share of the denoising steps after which it ends, in (0, 1].
         half: Which half of the rows to steer where there is guidance.
+        tokens: Which tokens of a text to steer.
         record_gates: Keep what the gates say.
         fitted: Sampling settings of the fit; drawing with others warns once.
 
     Raises:
-        InputError: If λ is not finite, the window is empty, or `half` is unknown.
+        InputError: If λ is not finite, the window is empty, or `half` or `tokens` is unknown.
     """
 
     def __init__(
@@ -45,16 +46,18 @@ class AttachedConcept:
         start: float = 0.0,
         end: float = 1.0,
         half: Half = "conditional",
+        tokens: Tokens = "both",
         record_gates: bool = False,
         fitted: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.strength, self.half = name, checked_strength(strength), checked_half(half)
+        self.tokens = checked_tokens(tokens)
         self.start, self.end = _checked_window(start, end)
         self.sites = [AttachedSite(self, steered) for steered in _copied(sites)]
         self.gates = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
         self._fitted = dict(fitted or {})
-        #: λ of each row of the running call, 0 where nothing is steered.
-        self.weights = torch.zeros(0)
+        #: λ in the running call, by row, or by row and position; 0 where nothing is steered.
+        self.weights = torch.zeros(0, 1)
         self._kinds: dict[Any, Tensor] = {}
         self._call: Call | None = None
 
@@ -97,8 +100,11 @@ class AttachedConcept:
             weights = torch.zeros(call.rows)
             if last > first:
                 weights[first:last] = self._strengths(call, last - first)
-            self._kinds[kind] = weights.to(call.device)
+            self._kinds[kind] = weights.to(call.device)[:, None]
         self.weights = self._kinds[kind]
+        own = call.included(self.tokens)
+        if own is not None:
+            self.weights = self.weights * own
 
     def _strengths(self, call: Call, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""
@@ -122,6 +128,14 @@ class AttachedConcept:
             shown = scores[self._call.conditional]
             if len(shown):
                 self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
+
+    def averaged(self, activation: Tensor) -> Tensor:
+        """Give positions for a gate that averages over them.
+
+        Args:
+            activation: t, all positions.
+        """
+        return activation if self._call is None else self._call.filled(activation)
 
     def grid(self, positions: int) -> tuple[int, int]:
         """Give height and width behind a site's positions, in the running call.

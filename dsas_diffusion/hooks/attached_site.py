@@ -68,19 +68,20 @@ class AttachedSite:
             activation: t, before any concept has changed it.
         """
         gate, reads = self.steered.gate, self.steered.reads
+        seen = self.concept.averaged(activation) if gate.unit in ("sample", "prompt") else activation
         scores = gate.joined(
             *(
-                self._reading(factor, activation) if factor in reads else gate.factor(factor, activation)
+                self._reading(factor, activation) if factor in reads else gate.factor(factor, seen)
                 for factor in gate.factors
             )
         )
         if gate.unit == "prompt":  # decided in the run's first call, and kept
             if self._decided is None:
-                self._decided = scores
-            scores = self._decided[-len(scores) :]
+                self._decided = scores[:, :1]
+            scores = self._decided[-len(scores) :].expand_as(scores)
         if self.concept.gates is not None:
             self.concept.record(self.path, scores)
-        weight = self.concept.weights[:, None] * (scores * self.weight)
+        weight = self.concept.weights * (scores * self.weight)
         return steer(activation, self.steered.method(activation), weight)
 
     def _reading(self, factor: str, like: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows positions"]:

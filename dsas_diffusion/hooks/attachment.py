@@ -61,8 +61,8 @@ class Attachment:
             raise InputError("Gates can't be recorded from a compiled model. Leave record_gates out, or don't compile.")
         if not host.draws and any((c.start, c.end) != (0, 1) for c in concepts):
             raise InputError(
-                "start and end choose denoising steps, but text encoders run once, before the first. Leave both out, "
-                "or attach a steerer that was fitted on the denoiser."
+                "start and end choose denoising steps, but text encoders run once, before the first, and language "
+                "models have none. Leave both out, or attach a steerer that was fitted on a denoiser."
             )
         self._calls = host.reader(self._begin_call, self._end_call)
         try:
@@ -180,12 +180,12 @@ class Attachment:
         self._halves_seen |= {
             half for half in ("conditional", "unconditional") if len(range(call.rows)[call.rows_of(half)])
         }
-        unguided = getattr(self.host.pipe, "do_classifier_free_guidance", None) is False or call.step > 0
+        unguided = self.host.is_unguided or call.step > 0
         for concept in self.concepts.values():
             if concept.half == "unconditional" and unguided and concept.half not in self._halves_seen:
                 raise InputError(
-                    "half='unconditional', but this run of the denoiser has no unconditional rows, since guidance is "
-                    "off. Draw with a guidance_scale above 1, or attach with half='conditional'."
+                    f"half='unconditional', but this run of the {self.host.name} has no unconditional rows, since "
+                    "guidance is off. Draw with a guidance_scale above 1, or attach with half='conditional'."
                 )
             concept.begin_call(call, self.host.progress(call))
 

@@ -2,14 +2,29 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..core.features import grid_of, pool
+from ..errors import InputError
 from .guidance import Half
+
+#: Which tokens of a text are learned from, or steered.
+Tokens = Literal["prompt", "continuation", "both"]
+
+
+def checked_tokens(tokens: Tokens) -> Tokens:
+    """Give a part of texts back, if it is one.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if tokens not in get_args(Tokens):
+        raise InputError(f"tokens must be one of {', '.join(map(repr, get_args(Tokens)))}, but is {tokens!r}.")
+    return tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,14 @@ class Call(ABC):
             changed: Its positions, steered.
         """
 
+    def filled(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows positions channels"]:
+        """Give positions for a gate that averages over them.
+
+        Args:
+            positions: What `positions_of` gave.
+        """
+        return positions
+
     @abstractmethod
     def grid_at(self, positions: int) -> tuple[int, int]:
         """Give height and width behind a site's positions; those of a text are one row.
@@ -91,6 +114,33 @@ class Call(ABC):
         Args:
             positions: What `positions_of` gave.
         """
+
+    def included(self, tokens: Tokens) -> Tensor | None:
+        """Tell which positions belong to a part of a text.
+
+        Args:
+            tokens: The part.
+
+        Returns:
+            True where a position does, in a shape that broadcasts to (rows, positions); `None` where all do.
+        """
+        return None
+
+    def only(self, tokens: Tokens) -> Self:
+        """Give the same call with a part of the text masked in.
+
+        Args:
+            tokens: The part.
+        """
+        return self
+
+    def counted(self, positions: int) -> Int[Tensor, "rows"]:
+        """Tell how many positions count, by row; on the processor.
+
+        Args:
+            positions: How many there are.
+        """
+        return torch.full((self.rows,), positions)
 
     @abstractmethod
     def places(self, positions: int, count: int, generator: torch.Generator) -> Tensor:
@@ -215,17 +265,51 @@ class TextCall(Call):
     """One call of a model whose positions are tokens.
 
     Args:
+        tokens: How many each row has, padding included.
         mask: (rows, tokens) true where the model attends; padding is neither averaged nor steered. `None` where every
             token counts.
+        prompt: How many of the tokens, from the first on, are the prompt's; `None` for all. The others continue it.
     """
 
     made = "texts"
 
+    tokens: int
     mask: Tensor | None
+    prompt: int | None = None
 
     def reduced_to(self, rows: slice) -> Self:
         """See :meth:`Call.reduced_to`."""
         return replace(super().reduced_to(rows), mask=None if self.mask is None else self.mask[rows])
+
+    def included(self, tokens: Tokens) -> Tensor | None:
+        """See :meth:`Call.included`."""
+        if tokens == "both" or (tokens == "prompt" and self.prompt is None):
+            return None
+        own = torch.zeros(1, self.tokens, dtype=torch.bool, device=self.device)
+        own[:, : self.prompt] = True
+        return own if tokens == "prompt" else ~own
+
+    def only(self, tokens: Tokens) -> Self:
+        """See :meth:`Call.only`."""
+        own = self.included(tokens)
+        if own is None:
+            return self
+        return replace(self, mask=own.expand(self.rows, -1) if self.mask is None else self.mask & own)
+
+    def counted(self, positions: int) -> Int[Tensor, "rows"]:
+        """See :meth:`Call.counted`."""
+        return super().counted(positions) if self.mask is None else self.mask.sum(1).cpu()
+
+    def filled(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows positions channels"]:
+        """Put the average of a text in place of its padding, so that whoever averages over positions gets it.
+
+        Args:
+            positions: All tokens.
+        """
+        if self.mask is None:
+            return positions
+        mean = pool(positions, self.mask).to(positions.dtype)
+        return torch.where(self.mask[:, :, None], positions, mean[:, None])
 
     def positions_of(
         self, whole: Float[Tensor, "rows all_positions channels"]

@@ -11,11 +11,14 @@ from diffusers.hooks._helpers import TransformerBlockRegistry
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 #: Under which names attention modules keep their query projection, alone or fused with others, and their output
 #: projection.
-QUERIES: Final = ("to_q", "to_qkv", "to_qkv_mlp_proj", "q_proj", "q", "qkv", "qkv_proj", "query", "wq")
-OUTPUTS: Final = ("to_out", "out_proj", "o_proj", "o", "wo", "proj_out", "dense")
+QUERIES: Final = ("to_q", "to_qkv", "to_qkv_mlp_proj", "q_proj", "q", "qkv", "qkv_proj", "query", "wq", "c_attn")
+OUTPUTS: Final = ("to_out", "out_proj", "o_proj", "o", "wo", "proj_out", "dense", "c_proj")
+#: What stands between an attention module's path and the number of a head.
+HEADS: Final = ".heads."
 #: How the argument is called through which the text comes into a denoiser; some models have several such.
 TEXT: Final = ("encoder_hidden_states", "cap_feats", "prompt_embeds", "context")
 #: Parts of module names that stand for the text's own stream, and of those that bring text, time, latents or an
@@ -63,7 +66,7 @@ def output_of(attention: nn.Module) -> tuple[str, Any] | None:
 def _plain(projection: Any) -> Any:
     """A linear layer, looked for below a LoRA; `None` for anything else."""
     projection = getattr(projection, "base_layer", projection)
-    return projection if hasattr(projection, "in_features") else None
+    return projection if hasattr(projection, "in_features") or isinstance(projection, Conv1D) else None
 
 
 def attention_kind(attention: Any, path: str, denoiser: nn.Module) -> str:

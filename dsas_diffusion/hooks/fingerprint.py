@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ..errors import InputError
 from .sites import Site, all_sites
@@ -21,6 +22,8 @@ _TENSORS, _VALUES = 16, 4
 _ROUNDING: Final = 2**-7
 #: Parts of names that adapters bring along: LoRA's matrices and vectors, IP-Adapter's attention and way in.
 _ADAPTERS: Final = ("lora_", ".processor.", "image_proj")
+#: How a language model's first token embeddings are called.
+_EMBEDDINGS: Final = "token embeddings"
 #: Settings that say where weights come from and how they are kept, not what the model is.
 _PASSING: Final = frozenset({"quantization_config", "transformers_version", "architectures", "dtype", "torch_dtype"})
 _IN_CACHE: Final = re.compile(r"models--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})\b")
@@ -59,6 +62,8 @@ def _source(model: Any) -> str:
     """Where a model was loaded from."""
     if isinstance(model, TextEncoders):
         return next((found for part in model.values() if (found := getattr(part, "name_or_path", ""))), "")
+    if isinstance(model, PreTrainedModel):
+        return model.name_or_path
     return str(model.config.get("_name_or_path") or "")
 
 
@@ -66,6 +71,8 @@ def _config_of(model: Any) -> dict[str, Any]:
     if isinstance(model, TextEncoders):
         settings = {name: part.config.to_diff_dict() for name, part in model.items()}
         config = {f"{name}.{key}": value for name, own in settings.items() for key, value in own.items()}
+    elif isinstance(model, PreTrainedModel):
+        config = model.config.to_diff_dict()
     else:
         config = dict(model.config)
     named = ((key, key.rpartition(".")[2], value) for key, value in config.items())
@@ -83,9 +90,9 @@ def _origin(source: str) -> tuple[str, str]:
 def weights_of(model: Any) -> dict[str, list[float]]:
     """Give a few values of a model's biases and norms, by which its weights are known again.
 
-    Of its own one-dimensional parameters only: they are small, adapters such as LoRA leave them alone even when fused,
-    and quantisation does too. Those that are not in memory (offloaded by accelerate) or have under 16 bits are left
-    out.
+    Of its own one-dimensional parameters only, and of a language model's token embeddings: they are small, adapters
+    such as LoRA leave them alone even when fused, and quantisation does too. Those that are not in memory (offloaded by
+    accelerate) or have under 16 bits are left out.
 
     Args:
         model: A denoiser, or a pipeline's text encoders.
@@ -93,11 +100,15 @@ def weights_of(model: Any) -> dict[str, list[float]]:
     found = _one_dimensional(model)
     names = sorted(found)
     step = max(1, len(names) // _TENSORS)
-    return {name: _values(found[name]) for name in names[::step][:_TENSORS]}
+    chosen = [*names[::step][:_TENSORS], *(name for name in names if name == _EMBEDDINGS)]
+    return {name: _values(found[name]) for name in chosen}
 
 
 def _one_dimensional(model: Any) -> dict[str, Tensor]:
-    return {
+    embeddings = {}
+    if isinstance(model, PreTrainedModel):
+        embeddings[_EMBEDDINGS] = model.get_input_embeddings().weight[:_VALUES, 0]
+    return embeddings | {
         name.replace(".base_layer.", "."): parameter  # PEFT's name for what it wraps
         for name, parameter in model.named_parameters()
         if parameter.ndim == 1

@@ -1,4 +1,4 @@
-"""What a steerer is attached to: a model inside a pipeline, and what tells of its calls."""
+"""What a steerer is attached to: a model inside a pipeline or by itself, and what tells of its calls."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..errors import InputError
 from .call_reader import CallReader
-from .calls import Call
+from .calls import Call, Tokens, checked_tokens
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
+from .language import LanguageReader
 from .reader import Reader
 from .text_encoders import PREFIX, TextEncoders, TextReader
 
@@ -22,7 +24,7 @@ class Host(ABC):
     """A model that is steered, and what runs it.
 
     Args:
-        pipe: The pipeline that it is part of.
+        owner: The pipeline that it is part of, or the language model itself.
 
     Attributes:
         model: The model; sites' paths are those of its modules.
@@ -33,9 +35,11 @@ class Host(ABC):
     #: Why a site may not have run, for messages.
     missing: ClassVar[str]
     model: nn.Module
+    #: Which tokens of a text are learned from.
+    tokens: Tokens = "both"
 
-    def __init__(self, pipe: "DiffusionPipeline") -> None:
-        self.pipe = pipe
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
 
     @property
     def name(self) -> str:
@@ -65,6 +69,11 @@ class Host(ABC):
     def is_compiled(self) -> bool:
         """Whether the model or a part of it is compiled."""
 
+    @property
+    def is_unguided(self) -> bool:
+        """Whether the running or the last run is known to have no unconditional rows."""
+        return getattr(self.owner, "do_classifier_free_guidance", None) is False
+
 
 class DenoiserHost(Host):
     """A pipeline's denoiser."""
@@ -76,23 +85,23 @@ class DenoiserHost(Host):
         "without these sites."
     )
 
-    def __init__(self, pipe: "DiffusionPipeline") -> None:
-        super().__init__(pipe)
-        self.model = denoiser_of(pipe)
+    def __init__(self, owner: "DiffusionPipeline") -> None:
+        super().__init__(owner)
+        self.model = denoiser_of(owner)
 
     def reader(
         self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
     ) -> CallReader:
-        return CallReader(self.pipe, on_call, on_end)
+        return CallReader(self.owner, on_call, on_end)
 
     def sampling(self) -> Mapping[str, float]:
-        return sampling_of(self.pipe)
+        return sampling_of(self.owner)
 
     def progress(self, call: Call) -> float:
-        return call.step / steps_of(self.pipe)
+        return call.step / steps_of(self.owner)
 
     def is_compiled(self) -> bool:
-        return is_compiled(self.pipe)
+        return is_compiled(self.owner)
 
 
 class TextEncodersHost(Host):
@@ -104,9 +113,9 @@ class TextEncodersHost(Host):
         "encode it while the steerer is attached, and detach the steerer before drawing."
     )
 
-    def __init__(self, pipe: "DiffusionPipeline") -> None:
-        super().__init__(pipe)
-        self.model = self._encoders = TextEncoders.of(pipe)
+    def __init__(self, owner: "DiffusionPipeline") -> None:
+        super().__init__(owner)
+        self.model = self._encoders = TextEncoders.of(owner)
 
     @property
     def name(self) -> str:
@@ -115,7 +124,7 @@ class TextEncodersHost(Host):
     def reader(
         self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
     ) -> TextReader:
-        return TextReader(self.pipe, on_call, on_end)
+        return TextReader(self.owner, on_call, on_end)
 
     def sampling(self) -> Mapping[str, float]:
         return {}
@@ -127,16 +136,59 @@ class TextEncodersHost(Host):
         return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
 
 
-def host_of(pipe: "DiffusionPipeline", sites: str | Iterable[str]) -> Host:
+class LanguageHost(Host):
+    """A language model, or another model of Transformers.
+
+    Args:
+        owner: The model.
+        tokenizer: Its tokenizer, for what runs texts through it.
+        tokens: Which tokens are learned from.
+        chat: Whether texts are put into the tokenizer's chat template, each as a user's message.
+    """
+
+    draws = False
+    missing = (
+        "something skips them, as layer skipping and early exits do. Detach the steerer, switch that off and attach it "
+        "again, or fit one without these sites."
+    )
+
+    def __init__(
+        self, owner: PreTrainedModel, tokenizer: Any = None, tokens: Tokens = "prompt", chat: bool = False
+    ) -> None:
+        super().__init__(owner)
+        self.model, self.tokenizer, self.tokens, self.chat = owner, tokenizer, checked_tokens(tokens), chat
+
+    def reader(
+        self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
+    ) -> LanguageReader:
+        return LanguageReader(self.owner, on_call, on_end)
+
+    def sampling(self) -> Mapping[str, float]:
+        return {}
+
+    def progress(self, call: Call) -> float:
+        return 0.0
+
+    def is_compiled(self) -> bool:
+        return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
+
+    @property
+    def is_unguided(self) -> bool:
+        return True
+
+
+def host_of(pipe: Any, sites: str | Iterable[str]) -> Host:
     """Find the model that sites are in.
 
     Args:
-        pipe: The pipeline.
+        pipe: The pipeline, or a language model.
         sites: Presets, patterns or paths, as for `find_sites`: all in the denoiser, or all in text encoders.
 
     Raises:
         InputError: If the pipeline has no such model, or sites are in both.
     """
+    if isinstance(pipe, PreTrainedModel):
+        return LanguageHost(pipe)
     names = [sites] if isinstance(sites, str) else list(sites)
     read = [name for name in names if name.startswith((PREFIX, "text-encoder"))]
     if not read:

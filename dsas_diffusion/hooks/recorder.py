@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.features import on_grid
 from ..errors import InputError
 from ..gates.base import Samples
+from .calls import Tokens
 from .image_tokens import warn_of_order
 from .reader import Reader
 from .sites import Handle, Site, watch
@@ -31,6 +32,9 @@ class ActivationRecorder:
             the conditional rows are recorded.
         positions: How many positions of each sample to keep; 0 for none.
         steps: Which denoising steps to record, counted from 0 in each pipeline call; `None` for all.
+        tokens: Which tokens of a text to record.
+        merge: Make one sample of all calls of a run, as for a text that is written token by token; else each call is
+            one.
         seed: Seed of the choice of positions, which depends on nothing else but the site's path and the step: every
             prompt has its positions at the same places. The global random state is not touched.
 
@@ -46,11 +50,13 @@ class ActivationRecorder:
         calls: Reader,
         positions: int = 4,
         steps: Collection[int] | None = None,
+        tokens: Tokens = "both",
+        merge: bool = False,
         seed: int = 0,
     ) -> None:
         self.model, self.sites, self.calls, self.positions = model, list(sites), calls, positions
         self.steps = None if steps is None else frozenset(steps)
-        self.seed = seed
+        self.tokens, self.merge, self.seed = tokens, merge, seed
         self._warned = False
         self._handles: list[Handle] = []
         self._running: dict[str, list[_Call]] = {}
@@ -87,7 +93,10 @@ class ActivationRecorder:
             rows = whole.conditional
             if rows.stop <= rows.start or (self.steps is not None and whole.step not in self.steps):
                 return
-            call, held = whole.reduced_to(rows), activation[rows].detach()
+            call, held = whole.reduced_to(rows).only(self.tokens), activation[rows].detach()
+            counts = call.counted(held.shape[1])
+            if not counts.any():
+                return
             seen = call.positions_of(held)
             if seen.shape[1] < held.shape[1] and not self._warned:
                 self._warned = True
@@ -97,7 +106,7 @@ class ActivationRecorder:
             each = where.to(seen.device).expand(len(seen), -1)
             kept = seen.gather(1, each[:, :, None].expand(-1, -1, seen.shape[2]))
             grid = call.grid_at(seen.shape[1])
-            self._running[site.path].append(_Call(call.pooled(seen).cpu(), kept.cpu(), where, grid))
+            self._running[site.path].append(_Call(call.pooled(seen).cpu(), kept.cpu(), where, grid, counts))
 
         return read
 
@@ -108,6 +117,8 @@ class ActivationRecorder:
             prompts: Index of the prompt behind each recorded row.
         """
         for path, calls in self._running.items():
+            if calls and self.merge:
+                calls = [_merged(calls, torch.Generator().manual_seed(self.seed + crc32(path.encode())))]
             if calls:
                 self._finished[path].append((list(prompts), calls))
             self._running[path] = []
@@ -124,12 +135,33 @@ class ActivationRecorder:
 
 @dataclass
 class _Call:
-    """What one site recorded of one denoiser call: (rows, channels), (rows, k, channels), (k,), height and width."""
+    """What one site recorded of one call.
+
+    Args:
+        pooled: (rows, channels).
+        kept: (rows, k, channels).
+        where: (k,) or (rows, k) positions of what is kept.
+        grid: Height and width.
+        counts: (rows,) how many positions were averaged.
+    """
 
     pooled: Tensor
     kept: Tensor
     where: Tensor
     grid: tuple[int, int]
+    counts: Tensor
+
+
+def _merged(calls: list[_Call], generator: torch.Generator) -> _Call:
+    """Join the calls of one run: averages over all positions, and kept ones chosen as if from all."""
+    counts = torch.stack([call.counts for call in calls], dim=1).float()  # (rows, calls)
+    total = counts.sum(1, keepdim=True).clamp(min=1)
+    pooled = torch.einsum("rc,crd->rd", counts / total, torch.stack([call.pooled for call in calls]).float())
+    kept = torch.stack([call.kept for call in calls], dim=1)  # (rows, calls, k, channels)
+    chances = counts + (counts.sum(1, keepdim=True) == 0)
+    chosen = torch.multinomial(chances, kept.shape[2], replacement=True, generator=generator)
+    rows, slots = torch.arange(len(kept))[:, None], torch.arange(kept.shape[2])
+    return _Call(pooled, kept[rows, chosen, slots], calls[0].where, calls[0].grid, total[:, 0])
 
 
 def _joined(batches: list[tuple[list[int], list[_Call]]], regions: Tensor | None) -> Samples:

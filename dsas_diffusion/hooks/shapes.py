@@ -42,7 +42,7 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
         InputError: If the pipeline can't draw without more arguments.
     """
     found: dict[str, Shape] = {}
-    call: Any = host.pipe
+    call: Any = host.owner
     handles = []
     with host.reader() as calls:
 
@@ -67,7 +67,7 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
             call(prompt="a photo", output_type="latent", **{"num_inference_steps": 1, **generation})
         except TypeError as error:
             raise InputError(
-                f"{type(host.pipe).__name__} can't draw from a prompt alone: {error}. Inspect it with --static, which "
+                f"{type(host.owner).__name__} can't draw from a prompt alone: {error}. Inspect it with --static, which "
                 "lists sites without their shapes."
             ) from error
         finally:

@@ -10,11 +10,13 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..core.features import Layout, to_positions
 from ..errors import InputError
 from .attention_processor import Attended, Listening, joined
 from .discovery import (
+    HEADS,
     attention_kind,
     attention_width,
     blocks,
@@ -29,8 +31,6 @@ from .discovery import (
 from .text_encoders import TextEncoders
 from .text_sites import text_modules
 
-#: What stands between an attention module's path and the number of a head.
-HEADS: Final = ".heads."
 #: The output projection of an attention module, whose input holds the heads.
 HEADS_AT: Final = "to_out.0"
 #: Preset → kinds of site. Heads are in no preset but their own. `auto` is where the text keeps naming the concept at
@@ -49,8 +49,17 @@ PRESETS: Final[dict[str, tuple[str, ...]]] = {
     "mid-block": ("mid-block",),
     "all": ("cross-attention", "joint-attention", "self-attention", "block", "resnet", "norm", "mid-block"),
 }
-#: The same for a pipeline's text encoders.
-TEXT_PRESETS: Final[dict[str, tuple[str, ...]]] = {"text-encoder": ("text-block",)}
+#: The same for language models and for a pipeline's text encoders.
+TEXT_PRESETS: Final[dict[str, tuple[str, ...]]] = {
+    "auto": ("text-block",),
+    "text-encoder": ("text-block",),
+    "blocks": ("text-block",),
+    "attention": ("text-attention",),
+    "attention-heads": ("text-head",),
+    "mlps": ("text-mlp",),
+    "norms": ("text-norm",),
+    "all": ("text-block", "text-attention", "text-mlp", "text-norm"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Site:
         kind: `"cross-attention"`, `"joint-attention"` (text and image attend to one another) and `"self-attention"`
             (the attention module's output), `"attention-head"` (what one head hands to the output projection),
             `"unprojected-head"` (what one head gives where attention has no output projection of its own),
-            `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`; in text encoders
-            `"text-block"`, `"text-attention"`, `"text-mlp"` or `"text-norm"`.
+            `"block"` (the transformer block's output), `"resnet"`, `"norm"` or `"mid-block"`; in language
+            models and text encoders `"text-block"`, `"text-attention"`, `"text-head"`, `"text-mlp"` or `"text-norm"`.
         channels: Width of the activation.
         layout: `"tokens"` (batch, positions, channels) or `"map"` (batch, channels, height, width). Attention and
             blocks that hand out maps are read as such.
@@ -77,7 +86,7 @@ class Site:
     @property
     def is_head(self) -> bool:
         """Whether the activation is one head's share."""
-        return self.kind in PRESETS["attention-heads"]
+        return self.kind in (*PRESETS["attention-heads"], *TEXT_PRESETS["attention-heads"])
 
     @property
     def is_inside(self) -> bool:
@@ -87,8 +96,10 @@ class Site:
     @property
     def module(self) -> str:
         """Path of the module that is hooked: the site's own, or a head's attention or the output projection of that."""
-        attention = self.path.rpartition(HEADS)[0]
-        return self.path if not self.is_head else attention if self.is_inside else f"{attention}.{HEADS_AT}"
+        if not self.is_head:
+            return self.path
+        holder = self.path.rpartition(HEADS)[0]  # for heads of language models the projection itself
+        return f"{holder}.{HEADS_AT}" if self.kind == "attention-head" else holder
 
     @property
     def place(self) -> str:
@@ -193,10 +204,11 @@ def all_sites(denoiser: nn.Module) -> list[Site]:
     Args:
         denoiser: A U-Net or a transformer; or a pipeline's text encoders.
     """
-    if isinstance(denoiser, TextEncoders):
+    if isinstance(denoiser, PreTrainedModel | TextEncoders):
+        parts = denoiser.items() if isinstance(denoiser, TextEncoders) else [("", denoiser)]
         return [
-            Site(f"{name}.{path}", f"text-{kind}", width)
-            for name, encoder in denoiser.items()
+            Site(f"{name}.{path}".lstrip("."), f"text-{kind}", width)
+            for name, encoder in parts
             for path, kind, width in text_modules(encoder)
         ]
     kinds = _attention_kinds(denoiser)
@@ -278,7 +290,7 @@ def find_sites(denoiser: nn.Module, wanted: str | Sequence[str] = "auto") -> lis
             f"{type(denoiser).__name__} has no attention, block, resnet or norm that could be found, so nothing in it "
             "can be steered. Supported are Diffusers' U-Nets and transformers with attention."
         )
-    presets = TEXT_PRESETS if isinstance(denoiser, TextEncoders) else PRESETS
+    presets = TEXT_PRESETS if isinstance(denoiser, PreTrainedModel | TextEncoders) else PRESETS
     chosen: dict[str, Site] = {}
     for pattern in [wanted] if isinstance(wanted, str) else wanted:
         kinds = presets.get(pattern)

@@ -11,6 +11,7 @@ from ..gates.base import GATES
 from . import storage
 from .attached_concept import AttachedConcept, checked_strength
 from .attachment import Attachment
+from .calls import Tokens
 from .card import Card, model_card
 from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint, fingerprint
@@ -21,6 +22,7 @@ from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from transformers import PreTrainedModel
 
 
 class Steerer:
@@ -49,24 +51,26 @@ class Steerer:
 
     def attach(
         self,
-        pipe: "DiffusionPipeline",
+        pipe: "DiffusionPipeline | PreTrainedModel",
         strength: float | Sequence[float] | None = None,
         *,
         start: float = 0.0,
         end: float = 1.0,
         half: Half = "conditional",
+        tokens: Tokens = "both",
         record_gates: bool = False,
     ) -> Attachment:
-        """Steer a pipeline until `detach` is called on the result.
+        """Steer a pipeline or a language model until `detach` is called on the result.
 
         Args:
-            pipe: A pipeline whose denoiser, or text encoders, the steerer was fitted on. Attach before compiling or
-                offloading it.
+            pipe: A pipeline whose denoiser, or text encoders, the steerer was fitted on; or such a language model.
+                Attach before compiling or offloading it.
             strength: λ, for all pictures or one per prompt of the batch; `None` for the steerer's own.
             start: Share of the denoising steps after which steering begins, in [0, 1).
             end: Share of the denoising steps after which it ends, in (0, 1].
             half: Which half of the rows to steer where there is guidance: `"conditional"`, `"unconditional"` or
                 `"both"`.
+            tokens: Which tokens of a language model's texts to steer: the prompt's, those that continue it, or both.
             record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result.
 
         Returns:
@@ -75,10 +79,11 @@ class Steerer:
         Raises:
             InputError: If λ is not finite, the window is empty, the model is another one, or it is steered already.
         """
-        concept = self.prepared(pipe, strength, start=start, end=end, half=half, record_gates=record_gates)
+        settings: dict[str, Any] = {"start": start, "end": end, "half": half, "tokens": tokens}
+        concept = self.prepared(pipe, strength, record_gates=record_gates, **settings)
         return Attachment(self.host(pipe), [concept])
 
-    def host(self, pipe: "DiffusionPipeline") -> Host:
+    def host(self, pipe: "DiffusionPipeline | PreTrainedModel") -> Host:
         """Find the model in a pipeline that the steerer is for: its denoiser, or its text encoders.
 
         Args:
@@ -91,7 +96,7 @@ class Steerer:
 
     def prepared(
         self,
-        pipe: "DiffusionPipeline",
+        pipe: "DiffusionPipeline | PreTrainedModel",
         strength: float | Sequence[float] | None = None,
         name: str | None = None,
         **settings: Any,
@@ -118,14 +123,17 @@ class Steerer:
 
     @contextmanager
     def attached(
-        self, pipe: "DiffusionPipeline", strength: float | Sequence[float] | None = None, **settings: Any
+        self,
+        pipe: "DiffusionPipeline | PreTrainedModel",
+        strength: float | Sequence[float] | None = None,
+        **settings: Any,
     ) -> Generator[Attachment]:
         """Steer a pipeline for as long as the context lasts; whatever happens inside, it comes out as it went in.
 
         Args:
             pipe: As for `attach`.
             strength: As for `attach`.
-            **settings: As for `attach`: `start`, `end`, `half`, `record_gates`.
+            **settings: As for `attach`: `start`, `end`, `half`, `tokens`, `record_gates`.
 
         Yields:
             The attachment, which keeps what it recorded.
@@ -150,7 +158,7 @@ class Steerer:
         about = self.manifest["fit"]
         return diagnosis(list(self.sites.values()), about["suspects"], about["control_prompts"])
 
-    def taken_to(self, pipe: "DiffusionPipeline") -> Self:
+    def taken_to(self, pipe: "DiffusionPipeline | PreTrainedModel") -> Self:
         """Make the same steerer for other weights of the same architecture, such as a fine-tune of the base.
 
         Nothing is learned anew, so nothing is known of how well it works there; its card says so.

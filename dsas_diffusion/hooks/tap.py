@@ -1,30 +1,28 @@
-"""Listening to one method of one pipeline object."""
+"""Listening to one method of one object, such as a pipeline's."""
 
 from collections.abc import Callable
 from typing import Any, Self
 
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-
 
 class Tap:
-    """Stands in for a pipeline's method and tells listeners when it runs; one for all of them.
+    """Stands in for an object's method and tells listeners when it runs; one for all of them.
 
     Args:
-        pipe: The pipeline.
+        owner: The object.
         name: The method's name.
     """
 
-    def __init__(self, pipe: DiffusionPipeline, name: str) -> None:
-        self._pipe, self._name, self._original = pipe, name, getattr(pipe, name)
-        self._own = name in vars(pipe)
+    def __init__(self, owner: Any, name: str) -> None:
+        self._owner, self._name, self._original = owner, name, getattr(owner, name)
+        self._own = name in vars(owner)
         self._listeners: list[Listener] = []
-        setattr(pipe, name, self)
+        setattr(owner, name, self)
 
     @classmethod
-    def of(cls, pipe: DiffusionPipeline, name: str) -> Self:
-        """The pipeline's own."""
-        found = getattr(pipe, name)
-        return found if isinstance(found, cls) else cls(pipe, name)
+    def of(cls, owner: Any, name: str) -> Self:
+        """The object's own."""
+        found = getattr(owner, name)
+        return found if isinstance(found, cls) else cls(owner, name)
 
     def add(self, listener: "Listener") -> None:
         """One listener more."""
@@ -33,39 +31,45 @@ class Tap:
     def release(self, listener: "Listener") -> None:
         """One listener less; the last one takes it out."""
         self._listeners.remove(listener)
-        if not self._listeners and vars(self._pipe).get(self._name) is self:
-            delattr(self._pipe, self._name)
+        if not self._listeners and vars(self._owner).get(self._name) is self:
+            delattr(self._owner, self._name)
             if self._own:
-                setattr(self._pipe, self._name, self._original)
+                setattr(self._owner, self._name, self._original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for listener in self._listeners:
             listener.before()
-        returned = self._original(*args, **kwargs)
-        for listener in self._listeners:
-            listener.after(returned)
+        try:
+            returned = self._original(*args, **kwargs)
+            for listener in self._listeners:
+                listener.after(returned)
+        finally:
+            for listener in self._listeners:
+                listener.ended()
         return returned
 
 
 class Listener:
-    """Listens to a pipeline's method from its making until `remove`.
+    """Listens to an object's method from its making until `remove`.
 
     Args:
-        pipe: The pipeline.
+        owner: The object.
         name: The method's name.
         before: Called before it runs.
         after: Called with what it gave.
+        ended: Called when it is over, also if it failed.
     """
 
     def __init__(
         self,
-        pipe: DiffusionPipeline,
+        owner: Any,
         name: str,
         before: Callable[[], object] = lambda: None,
         after: Callable[[Any], object] = lambda returned: None,
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
-        self.before, self.after = before, after
-        self._tap: Tap | None = Tap.of(pipe, name)
+        self.before, self.after, self.ended = before, after, ended
+        self._tap: Tap | None = Tap.of(owner, name)
         self._tap.add(self)
 
     def remove(self) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, Final, Self
 
-import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 
@@ -164,9 +163,6 @@ def text_call(given: Mapping[str, Any], follows: bool) -> TextCall:
     """
     text = next(given[name] for name in ("input_ids", "inputs_embeds") if given.get(name) is not None)
     rows = slice(0, len(text))
-    mask = given.get("attention_mask")
-    if isinstance(mask, Tensor) and mask.ndim == 2:
-        mask = mask[:, -text.shape[1] :].bool()
     return TextCall(
         step=0,
         rows=len(text),
@@ -174,5 +170,20 @@ def text_call(given: Mapping[str, Any], follows: bool) -> TextCall:
         conditional=rows if follows else slice(0, 0),
         unconditional=slice(0, 0) if follows else rows,
         device=text.device,
-        mask=mask if isinstance(mask, Tensor) and mask.dtype is torch.bool and mask.ndim == 2 else None,
+        tokens=text.shape[1],
+        mask=mask_of(given, text.shape[1]),
     )
+
+
+def mask_of(given: Mapping[str, Any], tokens: int) -> Tensor | None:
+    """Tell which tokens of a call the model attends to.
+
+    Args:
+        given: The call's arguments by name.
+        tokens: How many it has; a mask may also cover what a cache holds.
+
+    Returns:
+        (rows, tokens), true where it does; `None` where nothing is masked.
+    """
+    mask = given.get("attention_mask")
+    return mask[:, -tokens:].bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None

@@ -1,0 +1,267 @@
+"""Steering language models: every family; prompt and continuation; padding, cache, beams, rows; what can't work."""
+
+import pytest
+import torch
+from tiny_texts import CONTROL, DECODERS, OTHERS, SOURCE, model, rudeness, tokenizer
+
+import dsas_diffusion as dsas
+from dsas_diffusion.backends.language import generate, tokenized
+from dsas_diffusion.hooks.language import LanguageReader
+from dsas_diffusion.hooks.sites import all_sites, find_sites
+
+TEXTS = [SOURCE[0], SOURCE[2], CONTROL[0]]
+GREEDY = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lm(family):
+    return model(family)
+
+
+def fitted(lm, **settings) -> dsas.Steerer:
+    """Open everywhere, so that every token that may change does."""
+    settings = {"gate": "always", "strength": 4.0, **settings}
+    return dsas.fit(lm, rudeness(), tokenizer=tokenizer(), progress=False, batch_size=4, **settings)
+
+
+def continued(lm, texts=TEXTS, **generation) -> list[str]:
+    return [made for batch in generate(lm, tokenizer(), texts, generation={**GREEDY, **generation}) for made in batch]
+
+
+def states(lm, texts=TEXTS, side: str = "left") -> list[torch.Tensor]:
+    """Each text's last hidden states, padding left out."""
+    batch = tokenizer(side)(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    if lm.can_generate():  # as `generate` does; else positions are counted from the padding on
+        batch["position_ids"] = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad():
+        found = lm.base_model(**batch).last_hidden_state
+    return [row[mask.bool()] for row, mask in zip(found, batch["attention_mask"], strict=True)]
+
+
+def hooks_left(lm) -> int:
+    modules = list(lm.modules())
+    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
+    return own + sum(len(m._diffusers_hook.hooks) for m in modules if hasattr(m, "_diffusers_hook"))
+
+
+def test_steering_changes_texts_and_leaves_no_trace(lm, tmp_path):
+    plain, before = continued(lm), states(lm)
+    left = hooks_left(lm)
+    steerer = fitted(lm)
+    with steerer.attached(lm, 0.0):
+        assert continued(lm) == plain
+        assert all(map(torch.equal, states(lm), before))
+    with steerer.attached(lm):
+        steered, after = continued(lm), states(lm)
+    assert steered != plain
+    assert all((one - other).abs().max() > 0.01 for one, other in zip(before, after, strict=True))
+    assert hooks_left(lm) == left
+    assert "generate" not in vars(lm)
+    assert all(map(torch.equal, states(lm), before))
+    steerer.save_pretrained(tmp_path / "steerer")
+    with dsas.Steerer.from_pretrained(tmp_path / "steerer").attached(lm):
+        assert continued(lm) == steered
+
+
+@pytest.mark.parametrize("preset", ["blocks", "attention", "attention-heads", "mlps", "norms"])
+def test_every_kind_of_site_is_found_and_steers(lm, preset):
+    before = states(lm)
+    steerer = fitted(lm, sites=preset)
+    layers = lm.config.get_text_config().num_hidden_layers
+    each = {"blocks": 1, "attention": 1, "attention-heads": 4, "mlps": 1}
+    if preset in each:
+        assert len(find_sites(lm, preset)) == each[preset] * layers
+    assert not any("vision" in site.path for site in all_sites(lm))
+    with steerer.attached(lm):
+        after = states(lm)
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_padding_matters_on_neither_side(lm):
+    steerer = fitted(lm, gate="logistic", tau=0.5)
+    with steerer.attached(lm):
+        alone = [states(lm, [text])[0] for text in TEXTS]
+        sides = [states(lm, TEXTS, side) for side in ("left", "right")]
+    for together in sides:
+        for one, other in zip(together, alone, strict=True):
+            assert torch.allclose(one, other, atol=1e-3)
+
+
+def test_a_position_is_gated_once_with_a_cache_and_the_same_without(lm):
+    steerer = fitted(lm, gate="logistic", tau=0.5)
+    with steerer.attached(lm):
+        assert continued(lm) == continued(lm, use_cache=False)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return model("llama")
+
+
+@pytest.mark.parametrize("tokens", ["prompt", "continuation", "both"])
+def test_a_part_of_the_text_is_steered(llama, tokens):
+    path = "model.layers.1"  # the last block, so that steering it changes nothing that it is handed
+    steerer = fitted(llama, sites=path)
+    changes = []
+
+    def compare(module, args, kwargs, output):
+        with torch.no_grad():
+            changes.append((output - type(module).forward(module, *args, **kwargs)).abs().amax() > 0.01)
+
+    with steerer.attached(llama, tokens=tokens):
+        handle = llama.get_submodule(path).register_forward_hook(compare, with_kwargs=True)
+        continued(llama, SOURCE[:1], use_cache=False, max_new_tokens=2, min_new_tokens=2)
+        handle.remove()
+    whole = {"prompt": [True, True], "continuation": [False, True], "both": [True, True]}
+    assert changes == whole[tokens]
+
+
+def test_calls_say_what_is_prompt_and_what_continues_it(llama):
+    calls = []
+    batch = tokenized(llama, tokenizer(), TEXTS)
+    with LanguageReader(llama, calls.append) as reader:
+        llama.generate(**batch, **GREEDY, pad_token_id=0)
+        runs = {id(reader.run)}
+        cached = [(call.step, call.tokens, call.prompt) for call in calls]
+        calls.clear()
+        llama.generate(**batch, **GREEDY, pad_token_id=0, use_cache=False)
+        whole = [(call.step, call.tokens, call.prompt) for call in calls]
+        runs.add(id(reader.run))
+        calls.clear()
+        llama(**batch)
+        assert [(call.step, call.prompt) for call in calls] == [(0, 6)]
+    assert cached == [(0, 6, 6), *((step, 1, 0) for step in range(1, 5))]
+    assert whole == [(step, 6 + step, 6) for step in range(5)]
+    assert len(runs) == 2
+
+
+def test_beams_and_samples_of_a_prompt_have_its_strength(llama):
+    steerer = fitted(llama)
+    plain = continued(llama, num_beams=3)
+    with steerer.attached(llama, [0.0, 4.0, 0.0]):
+        mixed = continued(llama, num_beams=3)
+    with steerer.attached(llama, 4.0):
+        steered = continued(llama, num_beams=3)
+    assert mixed == [plain[0], steered[1], plain[2]]
+    assert mixed[1] != plain[1]
+    with steerer.attached(llama, [0.0, 4.0, 0.0]):
+        sampled = list(
+            generate(llama, tokenizer(), TEXTS, generation={**GREEDY, "num_return_sequences": 2, "num_beams": 2})
+        )
+    assert len(sampled[0]) == 6
+
+
+def test_sampling_is_the_same_for_the_same_seed(llama):
+    state = torch.get_rng_state()
+    texts = [continued(llama, do_sample=True) for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_learning_from_the_continuation(llama):
+    learned = {
+        tokens: fitted(llama, tokens=tokens, generation=GREEDY).sites["model.layers.1"].method.shift
+        for tokens in ("prompt", "continuation", "both")
+    }
+    assert not any(torch.allclose(learned["both"], learned[part]) for part in ("prompt", "continuation"))
+    lengths = torch.tensor([len(tokenizer()(text)["input_ids"]) for text in SOURCE + CONTROL])
+    assert lengths.min() > 1
+
+
+@pytest.mark.parametrize("gate", ["image_mean", "cast"])
+def test_gates_that_average_see_no_padding(llama, gate):
+    steerer = fitted(llama, gate=gate, tau=0.5, sites="model.layers.1")
+    with steerer.attached(llama):
+        alone = [states(llama, [text])[0] for text in TEXTS]
+        together = states(llama, TEXTS)
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-3)
+
+
+def test_an_encoder_decoder_model_is_steered_in_both_parts():
+    lm = model("t5")
+    plain = continued(lm)
+    steerer = fitted(lm, sites="encoder.*")
+    with steerer.attached(lm):
+        assert continued(lm) != plain
+    assert continued(lm) == plain
+    decoder = fitted(lm, sites="decoder.block.*", tokens="both", generation=GREEDY)
+    with decoder.attached(lm):
+        assert continued(lm) != plain
+    assert continued(lm) == plain
+
+
+def test_an_encoder_is_fitted_and_read():
+    lm = model("bert")
+    steerer = fitted(lm)
+    before = states(lm, side="right")
+    with steerer.attached(lm):
+        after = states(lm, side="right")
+    assert not torch.allclose(before[0], after[0])
+    with pytest.raises(dsas.InputError, match="generates no text"):
+        continued(lm)
+
+
+def test_chat_templates():
+    lm, words = model("llama"), tokenizer()
+    words.chat_template = "{% for m in messages %}you {{ m.content }} house{% endfor %}"
+    plain = tokenized(lm, words, ["a fool"], chat=True)["input_ids"]
+    assert words.decode(plain[0]) == "you a fool house"
+    settings = {"progress": False, "gate": "always", "sites": "model.layers.0"}
+    shifts = [
+        dsas.fit(lm, rudeness(), tokenizer=words, chat=chat, **settings).sites["model.layers.0"].method.shift
+        for chat in (False, True)
+    ]
+    assert not torch.allclose(*shifts)
+
+
+def no_pad():
+    words = tokenizer()
+    words.pad_token = None
+    return words
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tokenizer": None}, "no tokenizer was given"),
+        ({"tokenizer": no_pad()}, "has no pad token"),
+        ({"chat": True}, "has no chat template"),
+        ({"gate": "patch"}, "places of a picture"),
+        ({"method": "lineas"}, "trained through a denoiser"),
+        ({"sites": "resnets"}, "matches nothing in this LlamaForCausalLM"),
+        ({"tokens": "all"}, "tokens must be one of"),
+    ],
+)
+def test_bad_settings_are_refused(llama, settings, message):
+    before = hooks_left(llama)
+    with pytest.raises(dsas.InputError, match=message):
+        dsas.fit(llama, rudeness(), **{"tokenizer": tokenizer(), "progress": False, **settings})
+    assert hooks_left(llama) == before
+
+
+def test_bad_texts_are_refused():
+    lm = model("gpt2")
+    for text, length in (("tree " * 80, 81), ("", 0)):
+        words = tokenizer()
+        if not text:
+            words.backend_tokenizer.post_processor = None
+        with pytest.raises(dsas.InputError, match=f"has {length} tokens, but the model reads 1 to 64"):
+            tokenized(lm, words, ["a tree", text])
+
+
+def test_another_model_is_refused(llama):
+    steerer = fitted(llama)
+    with pytest.raises(dsas.InputError, match="its class is GPT2LMHeadModel, not LlamaForCausalLM"):
+        steerer.attach(model("gpt2"))
+    with pytest.raises(dsas.InputError, match="fitted on other weights"):
+        steerer.attach(model("llama", seed=1))
+
+
+def test_every_family_has_a_model():
+    assert all(all_sites(model(name)) for name in (*DECODERS, *OTHERS))
