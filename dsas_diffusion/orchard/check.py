@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from .. import __version__
 from ..evaluation.report import format_table, to_json
+from ..files import read_text
 from .clip import load_clip
 from .detector import load_detector
 from .figures import Figure
@@ -77,20 +80,26 @@ def asked_text(figure: Figure) -> str:
     return f"≥ {100 * least:g} %" if largest == 1.0 else f"{100 * least:g} % to {100 * largest:g} %"
 
 
-def report(figures: Sequence[Figure], settings: dict[str, Any], started: float) -> str:
+def report(figures: Sequence[Figure], settings: dict[str, Any], started: float, earlier: Path | None = None) -> str:
     """Write figures as JSON.
 
     Args:
         figures: What was measured.
         settings: How.
         started: ``time.monotonic()`` of the start.
+        earlier: An earlier report, whose figures of other models are taken over.
     """
+    measured = {figure.model for figure in figures}
+    records = [figure.as_record() for figure in figures]
+    if earlier is not None and earlier.exists():
+        others = json.loads(read_text(earlier))["figures"]
+        records = [*(record for record in others if record["model"] not in measured), *records]
     return to_json(
         {
             "version": __version__,
             "settings": settings,
             "seconds": round(time.monotonic() - started, 1),
-            "met": all(figure.met for figure in figures),
-            "figures": [figure.as_record() for figure in figures],
+            "met": all(record["met"] for record in records),
+            "figures": records,
         }
     )

@@ -74,7 +74,8 @@ def check(
     defaults. About a quarter of an hour on two cores, four minutes with --quick.
 
     Args:
-        json: File for the figures, with those of every object and look.
+        json: File for the figures, with those of every object and look. With --only, the figures of other models that
+            are in it stay.
         only: Measure this one alone: scenes, detector, clip, unet or dit.
         quick: A quarter of the scenes and a fifth of the prompts: faster, and less sure.
         batch_size: Pictures that a pipeline draws at a time.
@@ -98,7 +99,7 @@ def check(
     print(table(figures))
     settings = {"scenes": scenes, "prompts": prompts, "batch_size": batch_size, "quick": quick}
     if json:
-        atomic_write(json, report(figures, settings, started))
+        atomic_write(json, report(figures, settings, started, Path(json) if only else None))
         print(f"wrote {json}")
     if samples:
         from .samples import write_samples

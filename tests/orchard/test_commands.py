@@ -81,6 +81,19 @@ def test_check_measures_the_scenes(tmp_path, capsys):
     assert all(figure["n"] >= 200 for figure in report["figures"])
 
 
+def test_figures_of_models_that_are_not_measured_stay(tmp_path):
+    file = tmp_path / "figures.json"
+    scene, clip = (
+        {"model": model, "figure": "f", "value": 0.5, "met": model == "clip"} for model in ("scenes", "clip")
+    )
+    file.write_text(json.dumps({"figures": [scene, clip]}))
+    assert main(["orchard", "check", "--only", "scenes", "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert report["figures"][0] == clip
+    assert scene not in report["figures"]
+    assert report["met"] is True
+
+
 def test_a_missed_figure_gives_status_1(monkeypatch, capsys):
     missed = [Figure("scenes", "pairs", 0.3, (0.42, 0.48), 100, (0.2, 0.4))]
     monkeypatch.setattr(check, "measure", lambda *_: missed)
