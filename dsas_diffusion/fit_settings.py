@@ -98,13 +98,10 @@ def check_twins(concept: PromptSet) -> None:
         )
 
 
-def check_text(
-    method: SteeringMethod, gate: Gate, map_from: str, training: Training | None, steps: Collection[int] | None
-) -> None:
+def check_text(gate: Gate, map_from: str, training: Training | None, steps: Collection[int] | None) -> None:
     """Refuse what needs pictures or denoising steps, for sites in text encoders and language models.
 
     Args:
-        method: The method, unfitted.
         gate: The gate, unfitted.
         map_from: As for `fit`.
         training: As for `fit`.
@@ -118,10 +115,10 @@ def check_text(
             f"The gate {gate.name!r} learns places of a picture, but these sites hold tokens. Choose gate='logistic', "
             "which decides token by token, or another that sees no places."
         )
-    if method.needs_gradients or training is not None:
+    if training is not None and training.gradient_checkpointing:
         raise InputError(
-            f"The method {method.name!r} is to be trained through a denoiser, but these sites are in a model of text. "
-            "Take a method that is fitted without gradients, such as linear_act, and leave training out."
+            "gradient_checkpointing is for denoisers; models of text are trained without. Leave it out, or give a "
+            "smaller batch and accumulate more of them."
         )
     asked = [f"map_from={map_from!r}"] * (map_from in ("inside", "core")) + ["steps"] * (steps is not None)
     if asked:

@@ -136,7 +136,7 @@ def fit(
     checked_strength(strength)
     unfitted = make_gate()
     if not host.draws:
-        check_text(make_method(), unfitted, map_from, training, steps)
+        check_text(unfitted, map_from, training, steps)
     training = planned_training(training, host.model, chosen, make_method(), unfitted, estimation)
     places = unfitted.sees_places or map_from in ("inside", "core")
     if places and regions == "twins":
@@ -179,7 +179,7 @@ def fit(
     if training is not None:
         where = None if map_from == "pooled" else places_found
         cores = {s.site.path: core_at(s.site.path, recorded) for s in kept} if map_from == "core" else {}
-        trained = train(host.owner, kept, concept, goal or concept, recording, training, where, cores)
+        trained = train(host, kept, concept, goal or concept, recording, training, where, cores)
         if training.gates:
             for s in kept:
                 s.measured |= openness(s.gate, recorded["source"][s.site.path], recorded["control"][s.site.path])

@@ -179,7 +179,7 @@ def in_order(host: Host, sites: Sequence[Site], text: str, recording: Recording)
     try:
         for site in sites:
             handles.append(watch(host.model, site, lambda _, path=site.path: seen.append(path)))
-        for _ in _run(host, [text], [recording.seed], recording, "latent"):
+        for _ in run(host, [text], [recording.seed], recording, "latent"):
             pass
     finally:
         for handle in handles:
@@ -187,8 +187,19 @@ def in_order(host: Host, sites: Sequence[Site], text: str, recording: Recording)
     return sorted(sites, key=lambda site: seen.index(site.path))
 
 
-def _run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Recording, output: str) -> Iterator[Any]:
-    """Run prompts through the model, a batch at a time; what it gives has one entry a prompt."""
+def run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Recording, output: str) -> Iterator[Any]:
+    """Run prompts through a model as it is run for recording, a batch at a time.
+
+    Args:
+        host: The model.
+        texts: The prompts.
+        seeds: One per prompt.
+        recording: Batch size and sampling settings.
+        output: What a pipeline is to give: `"latent"` or `"pil"`.
+
+    Yields:
+        What has one entry for each prompt of a batch: pictures, latents or texts.
+    """
     if isinstance(host, LanguageHost):
         if host.tokens == "prompt":
             return language.read(host.owner, host.tokenizer, texts, batch_size=recording.batch_size, chat=host.chat)
@@ -202,8 +213,8 @@ def _run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Reco
             chat=host.chat,
         )
     settings = {**recording.generation, "output_type": output}
-    run = generate if host.draws else encode
-    return run(host.owner, texts, seeds, batch_size=recording.batch_size, generation=settings)
+    through = generate if host.draws else encode
+    return through(host.owner, texts, seeds, batch_size=recording.batch_size, generation=settings)
 
 
 def _steps(host: Host, recording: Recording) -> int:
@@ -227,7 +238,7 @@ def _draw(
     drawn, done = [], 0
     seeds = range(first, first + len(texts))
     with recorder:
-        for pictures in _run(host, texts, seeds, recording, output):
+        for pictures in run(host, texts, seeds, recording, output):
             recorder.end_batch(range(done, done + len(pictures)))
             done += len(pictures)
             bar.update(len(pictures))

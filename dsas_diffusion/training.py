@@ -1,34 +1,30 @@
-"""train(): maps of all sites, and gates if asked, learned together by gradient descent through the denoiser."""
+"""train(): maps of all sites, and gates if asked, learned together by gradient descent through the model."""
 
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from .backends.diffusion import generate
 from .core.trainable import TrainableGate, TrainableMap
 from .errors import InputError
-from .hooks.guidance import denoiser_of
-from .hooks.live import Call, CallCatcher, LiveSites
+from .hooks.hosts import Host
+from .hooks.live import CallCatcher, CaughtCall, LiveSites
 from .hooks.steered_site import SteeredSite
 from .prompts import PromptSet
-from .recording import Recording
+from .recording import Recording, run
 from .training_loop import Trainer, Training
-
-if TYPE_CHECKING:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 #: How many losses of a training are kept for the manifest, at most.
 KEPT: Final = 50
 
 
 def train(
-    pipe: "DiffusionPipeline",
+    host: Host,
     sites: Sequence[SteeredSite],
     concept: PromptSet,
     goal: PromptSet,
@@ -44,13 +40,13 @@ def train(
 
     σ is a site's spread of what is pooled, s that of single positions: with means and spreads every site weighs the
     same, however many and however large its channels. n is the number of channels of all sites together, so that one
-    learning rate serves any number of them; the terms are told without it. Source and target prompts are drawn
-    once, unsteered. Every iteration then takes the denoiser's call on the source prompts in one denoising step and runs
+    learning rate serves any number of them; the terms are told without it. Source and target prompts are run
+    once, unsteered. Every iteration then takes the model's call on the source prompts in one denoising step and runs
     it again, steered with λ = 1 and with gradients: later sites see what earlier ones have changed, while the latents
     stay those of the unsteered pictures (ours; the published models draw in one step).
 
     Args:
-        pipe: The pipeline, uncompiled; it comes out as it went in.
+        host: The model, uncompiled; it comes out as it went in.
         sites: What to train, from where it is.
         concept: Whose control prompts the gates are trained on.
         goal: Whose source and target prompts the maps are trained on.
@@ -78,10 +74,10 @@ def train(
     if training.gates:
         groups["control"] = (concept.texts("control"), recording.seed + len(concept.source))
     calls = {
-        group: _caught(pipe, *asked, replace(recording, batch_size=training.batch), group)
+        group: _caught(host, *asked, replace(recording, batch_size=training.batch), group)
         for group, asked in groups.items()
     }
-    with LiveSites(denoiser_of(pipe), sites, training.gates, training.gradient_checkpointing) as live:
+    with LiveSites(host.model, sites, training.gates, training.gradient_checkpointing) as live:
         trainer = Trainer(live, calls, training, regions, cores or {}, recording.seed)
         about = {"goal": goal.digest, "concept": concept.digest, "seed": recording.seed}
         trainer.run(about, recording.progress, ", ".join(sorted({s.method.name for s in sites})))
@@ -118,18 +114,17 @@ def check_trainable(sites: Sequence[SteeredSite], training: Training) -> None:
             )
 
 
-def _caught(
-    pipe: "DiffusionPipeline", texts: Sequence[str], first: int, recording: Recording, group: str
-) -> list[list[Call]]:
-    """Draw prompts, and keep each batch's calls in recorded steps."""
-    settings, size = {**recording.generation, "output_type": "latent"}, recording.batch_size
+def _caught(host: Host, texts: Sequence[str], first: int, recording: Recording, group: str) -> list[list[CaughtCall]]:
+    """Run prompts, and keep each batch's calls in recorded steps."""
+    size = recording.batch_size
     seeds = range(first, first + len(texts))
-    batches: list[list[Call]] = []
-    with tqdm(total=len(texts), desc=f"draw {group}", unit="picture", disable=not recording.progress) as bar:
+    batches: list[list[CaughtCall]] = []
+    with tqdm(total=len(texts), desc=f"draw {group}", unit="prompt", disable=not recording.progress) as bar:
         for start in range(0, len(texts), size):
             part = slice(start, start + size)
-            with CallCatcher(pipe) as catcher:
-                list(generate(pipe, texts[part], seeds[part], batch_size=size, generation=settings))
+            with CallCatcher(host) as catcher:
+                for _ in run(host, texts[part], seeds[part], recording, "latent"):
+                    pass
             batches.append([c for c in catcher.calls if recording.steps is None or c.step in recording.steps])
             bar.update(len(seeds[part]))
     return batches

@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .core.descent import Descent, ProximalDescent
-from .core.features import grid_of, on_grid
+from .core.features import on_grid
 from .core.trainable import Trainable, Units
 from .core.transport import wasserstein
 from .errors import InputError
-from .hooks.live import Call, LiveSites
+from .hooks.live import CaughtCall, LiveSites
 from .training_state import load_state, save_state
 
 #: A loss so many times the first one has diverged.
@@ -33,9 +33,9 @@ class Training(Descent):
         gates: Train the gates, too (E2E-DSAS): sigmoid (`"logistic"`) or ReLU (`"relu"`) ones, from what was learned
             offline. Else the maps are trained as if every gate were open, and the gates learned offline come on top.
         gamma: γ ≥ 0, weight of the change on control prompts, for `gates`.
-        batch: Source prompts in one call of the denoiser, at least 2. Their distribution is compared with that of all
+        batch: Source prompts in one call of the model, at least 2. Their distribution is compared with that of all
             target prompts, so that many are better.
-        accumulate: Calls of the denoiser behind each gradient step.
+        accumulate: Calls of the model behind each gradient step.
         gradient_checkpointing: Compute activations again on the way back: less memory, a third more time.
         checkpoints: A folder for the state, so that an interrupted training can go on; `None` for none.
         every: Iterations between two checkpoints.
@@ -98,7 +98,7 @@ class Trainer:
     def __init__(
         self,
         live: LiveSites,
-        calls: Mapping[str, list[list[Call]]],
+        calls: Mapping[str, list[list[CaughtCall]]],
         training: Training,
         regions: Tensor | None,
         cores: Mapping[str, tuple[Tensor, Tensor]],
@@ -167,13 +167,13 @@ class Trainer:
                     own[path] += value / self.training.accumulate
         return found
 
-    def _chosen(self, group: str, generator: torch.Generator) -> tuple[int, Call]:
+    def _chosen(self, group: str, generator: torch.Generator) -> tuple[int, CaughtCall]:
         """Choose a batch and one of its calls."""
         batch = int(torch.randint(len(self.calls[group]), (), generator=generator))
         call = int(torch.randint(len(self.calls[group][batch]), (), generator=generator))
         return batch, self.calls[group][batch][call]
 
-    def _transport(self, batch: int, call: Call) -> dict[str, dict[str, float]]:
+    def _transport(self, batch: int, call: CaughtCall) -> dict[str, dict[str, float]]:
         """Let the distances of one call flow back."""
         self._set(detached=False)
         terms = {}
@@ -183,14 +183,14 @@ class Trainer:
             terms[path] = wasserstein(pooled / spread, self.targets[path][call.step] / spread, self.p)
         return {"transport": self._backward(terms, 1.0)}
 
-    def _kept(self, call: Call) -> dict[str, dict[str, float]]:
+    def _kept(self, call: CaughtCall) -> dict[str, dict[str, float]]:
         """Let the change on one call of the control prompts flow back."""
         before = self.live.run(call, steering=False)
         self._set(detached=False)
         terms = {}
         for path, after in self.live.run(call, steering=True).items():
             change = (after.float() - before[path].float()) / self.control_units[path].spread
-            terms[path] = change.square().mean(dim=(0, 1))
+            terms[path] = call.about.pooled(change.square()).mean(dim=0)
         return {"control": self._backward(terms, self.training.gamma)}
 
     def _backward(self, terms: Mapping[str, Tensor], share: float) -> dict[str, float]:
@@ -231,19 +231,19 @@ class Trainer:
         return {path: {step: torch.cat(parts) for step, parts in steps.items()} for path, steps in found.items()}
 
     def _pooled(
-        self, path: str, seen: Float[Tensor, "rows positions channels"], batch: int, call: Call
+        self, path: str, seen: Float[Tensor, "rows positions channels"], batch: int, call: CaughtCall
     ) -> Float[Tensor, "rows channels"]:
         """Average over the picture, or over the concept's region, as it was found on the unsteered source picture."""
         if self.regions is None:
-            return seen.float().mean(dim=1)
+            return call.about.pooled(seen)
         key = path, batch, call.step
         if key not in self._shares:  # source comes first, unsteered
             self._shares[key] = self._share(path, seen.float(), batch, call)
         return torch.einsum("rp,rpc->rc", self._shares[key], seen.float())
 
-    def _share(self, path: str, seen: Tensor, batch: int, call: Call) -> Float[Tensor, "rows positions"]:
+    def _share(self, path: str, seen: Tensor, batch: int, call: CaughtCall) -> Float[Tensor, "rows positions"]:
         rows = cast(Tensor, self.regions)[batch * self.training.batch :][: len(seen)]
-        share = on_grid(rows, grid_of(seen.shape[1], call.about.grid)).flatten(1).to(seen.device)
+        share = on_grid(rows, call.about.grid_at(seen.shape[1])).flatten(1).to(seen.device)
         if path in self.cores:
             weight, threshold = (tensor.to(seen.device) for tensor in self.cores[path])
             core = share * (seen @ weight >= threshold)
@@ -256,7 +256,7 @@ class Trainer:
         for calls in self.calls["control"]:
             for call in calls:
                 for path, seen in self.live.run(call, steering=False).items():
-                    flat = seen.float().flatten(0, 1)
+                    flat = call.about.flat(seen.float())
                     total = sums.setdefault(path, [0, 0.0, 0.0])
                     total[0] += len(flat)
                     total[1] = total[1] + flat.sum(0)

@@ -207,6 +207,19 @@ def test_an_encoder_is_fitted_and_read():
         continued(lm)
 
 
+@pytest.mark.parametrize("gates", [False, True])
+def test_maps_and_gates_are_trained_through_the_model(llama, gates):
+    training = dsas.Training(iterations=30, gates=gates, batch=8)
+    settings = {"method": "lineas", "gate": "logistic", "tau": 0.5, "training": training}
+    steerer = fitted(llama, **settings)
+    about = steerer.manifest["fit"]["training"]
+    assert about["losses"][-1]["transport"] < 0.8 * about["losses"][0]["transport"]
+    plain = continued(llama)
+    with steerer.attached(llama):
+        assert continued(llama) != plain
+    assert all(parameter.requires_grad for parameter in llama.parameters())
+
+
 def test_chat_templates():
     lm, words = model("llama"), tokenizer()
     words.chat_template = "{% for m in messages %}you {{ m.content }} house{% endfor %}"
@@ -233,7 +246,7 @@ def no_pad():
         ({"tokenizer": no_pad()}, "has no pad token"),
         ({"chat": True}, "has no chat template"),
         ({"gate": "patch"}, "places of a picture"),
-        ({"method": "lineas"}, "trained through a denoiser"),
+        ({"training": dsas.Training(gradient_checkpointing=True)}, "gradient_checkpointing is for denoisers"),
         ({"sites": "resnets"}, "matches nothing in this LlamaForCausalLM"),
         ({"tokens": "all"}, "tokens must be one of"),
     ],

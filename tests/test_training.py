@@ -36,7 +36,12 @@ def unfitted(pipe, sites="auto", **settings) -> list[SteeredSite]:
 
 def trained(pipe, sites, **settings) -> dict:
     return train(
-        pipe, sites, tiny_concept(), tiny_concept(), RECORDING, Training(**{"iterations": 12, "batch": 3} | settings)
+        DenoiserHost(pipe),
+        sites,
+        tiny_concept(),
+        tiny_concept(),
+        RECORDING,
+        Training(**{"iterations": 12, "batch": 3} | settings),
     )
 
 
@@ -45,7 +50,7 @@ def scales(sites) -> torch.Tensor:
 
 
 def caught(pipe, prompts):
-    with CallCatcher(pipe) as catcher:
+    with CallCatcher(DenoiserHost(pipe)) as catcher:
         draw(pipe, prompts)
     return catcher.calls
 

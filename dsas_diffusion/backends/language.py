@@ -106,7 +106,7 @@ def read(
     reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
     for start in range(0, len(texts), batch_size):
         part = texts[start : start + batch_size]
-        with torch.inference_mode():
+        with torch.no_grad():
             reader(**tokenized(model, tokenizer, part, chat))
         yield part
 
@@ -152,7 +152,7 @@ def generate(
     devices = [model.device] if model.device.type == "cuda" else []
     for number, start in enumerate(range(0, len(texts), batch_size)):
         batch = tokenized(model, tokenizer, texts[start : start + batch_size], chat)
-        with torch.inference_mode(), torch.random.fork_rng(devices):
+        with torch.no_grad(), torch.random.fork_rng(devices):
             torch.manual_seed(seed + number)
             made = continued.generate(**batch, pad_token_id=tokenizer.pad_token_id, **(generation or {}))
         known = 0 if model.config.is_encoder_decoder else batch["input_ids"].shape[1]

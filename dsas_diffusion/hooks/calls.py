@@ -115,6 +115,14 @@ class Call(ABC):
             positions: What `positions_of` gave.
         """
 
+    def flat(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "n channels"]:
+        """Give the positions that count, one after the other.
+
+        Args:
+            positions: What `positions_of` gave.
+        """
+        return positions.flatten(0, 1)
+
     def included(self, tokens: Tokens) -> Tensor | None:
         """Tell which positions belong to a part of a text.
 
@@ -295,6 +303,10 @@ class TextCall(Call):
         if own is None:
             return self
         return replace(self, mask=own.expand(self.rows, -1) if self.mask is None else self.mask & own)
+
+    def flat(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "n channels"]:
+        """See :meth:`Call.flat`."""
+        return super().flat(positions) if self.mask is None else positions[self.mask]
 
     def counted(self, positions: int) -> Int[Tensor, "rows"]:
         """See :meth:`Call.counted`."""

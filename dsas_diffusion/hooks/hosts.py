@@ -12,7 +12,7 @@ from ..errors import InputError
 from .call_reader import CallReader
 from .calls import Call, Tokens, checked_tokens
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
-from .language import LanguageReader
+from .language import LanguageReader, stacks_of
 from .reader import Reader
 from .text_encoders import PREFIX, TextEncoders, TextReader
 
@@ -56,6 +56,10 @@ class Host(ABC):
             on_call: Called with each, before the model runs.
             on_end: Called when every site should have run in the running run; it may be called again.
         """
+
+    def called_parts(self) -> list[nn.Module]:
+        """Give the parts of the model that are each called by themselves."""
+        return [self.model]
 
     @abstractmethod
     def sampling(self) -> Mapping[str, float]:
@@ -121,6 +125,9 @@ class TextEncodersHost(Host):
     def name(self) -> str:
         return self._encoders.classes
 
+    def called_parts(self) -> list[nn.Module]:
+        return list(self._encoders.values())
+
     def reader(
         self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
     ) -> TextReader:
@@ -171,6 +178,9 @@ class LanguageHost(Host):
 
     def is_compiled(self) -> bool:
         return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
+
+    def called_parts(self) -> list[nn.Module]:
+        return stacks_of(self.owner)
 
     @property
     def is_unguided(self) -> bool:

@@ -1,4 +1,4 @@
-"""For training: calls of a denoiser, caught from a running pipeline, and run again with maps that gradients reach."""
+"""For training: calls of a model, caught while it runs, and run again with maps that gradients reach."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,64 +6,67 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..core.features import from_positions
 from ..core.steer import steer
 from .attention_processor import Listening, joined, parted
-from .call_reader import CallReader
-from .calls import DenoiserCall
+from .calls import Call
 from .discovery import image_index
-from .guidance import denoiser_of
+from .hosts import Host
 from .sites import Handle, image_in, with_image_in
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    pass
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of a denoiser, reduced to some of its rows.
+class CaughtCall:
+    """One call of a model or a part of it, reduced to some of its rows.
 
     Args:
         about: What it is.
+        module: What was called.
         args: Positional arguments.
         kwargs: Keyword arguments.
     """
 
-    about: DenoiserCall
+    about: Call
+    module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     @property
     def step(self) -> int:
-        """The denoising step, from 0."""
+        """The run's step, from 0."""
         return self.about.step
 
 
 class CallCatcher:
-    """Keeps a denoiser's calls on the conditional rows while a pipeline runs, as a context manager; nothing is changed.
+    """Keeps a model's calls on the conditional rows while it runs, as a context manager; nothing is changed.
 
     Args:
-        pipe: The pipeline.
+        host: The model.
     """
 
-    def __init__(self, pipe: "DiffusionPipeline") -> None:
-        self.pipe = pipe
-        self.calls: list[Call] = []
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.calls: list[CaughtCall] = []
 
     def __enter__(self) -> Self:
-        self._reader = CallReader(self.pipe)
-        self._handle = denoiser_of(self.pipe).register_forward_pre_hook(self._catch, with_kwargs=True)
+        self._reader = self.host.reader()
+        self._handles = [
+            part.register_forward_pre_hook(self._catch, with_kwargs=True) for part in self.host.called_parts()
+        ]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self._reader.remove()
 
     def _catch(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -71,7 +74,7 @@ class CallCatcher:
         rows = call.conditional
         if rows.stop > rows.start:
             kept = _reduced(args, rows, call.rows), _reduced(kwargs, rows, call.rows)
-            self.calls.append(Call(call.reduced_to(rows), *kept))
+            self.calls.append(CaughtCall(call.reduced_to(rows).only(self.host.tokens), module, *kept))
 
 
 def _reduced(value: Any, rows: slice, total: int) -> Any:
@@ -88,20 +91,20 @@ def _reduced(value: Any, rows: slice, total: int) -> Any:
 class LiveSites:
     """Hooks through which gradients flow, as a context manager: they read sites and steer them with λ = 1.
 
-    The denoiser's own parameters need no gradients for as long as the context lasts; they come out as they went in.
+    The model's own parameters need no gradients for as long as the context lasts; they come out as they went in.
 
     Args:
-        denoiser: The denoiser.
-        sites: What to steer; maps and gates are those handed in, not copies. They move to the denoiser's device, and
+        model: The model.
+        sites: What to steer; maps and gates are those handed in, not copies. They move to the model's device, and
             back to the processor in the end.
         gated: Steer by each site's gate and weight; else everywhere.
-        checkpointing: Compute activations again on the way back instead of keeping them.
+        checkpointing: Compute activations again on the way back instead of keeping them; for denoisers.
     """
 
     def __init__(
-        self, denoiser: ModelMixin, sites: Sequence[SteeredSite], gated: bool = False, checkpointing: bool = False
+        self, model: Any, sites: Sequence[SteeredSite], gated: bool = False, checkpointing: bool = False
     ) -> None:
-        self.denoiser, self.sites, self.gated, self.checkpointing = denoiser, list(sites), gated, checkpointing
+        self.model, self.sites, self.gated, self.checkpointing = model, list(sites), gated, checkpointing
         self._steering, self._reading = False, False
         self._seen: dict[str, Tensor] = {}
         self._handles: list[Handle] = []
@@ -109,12 +112,12 @@ class LiveSites:
         self._device = torch.device("cpu")
 
     def __enter__(self) -> Self:
-        self._frozen = [p for p in self.denoiser.parameters() if p.requires_grad]
+        self._frozen = [p for p in self.model.parameters() if p.requires_grad]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        self._switch = self.checkpointing and not self.denoiser.is_gradient_checkpointing
+        self._switch = self.checkpointing and not self.model.is_gradient_checkpointing
         if self._switch:
-            self.denoiser.enable_gradient_checkpointing()
+            self.model.enable_gradient_checkpointing()
         try:
             self._hook()
         except BaseException:
@@ -126,7 +129,7 @@ class LiveSites:
         for place in dict.fromkeys(s.site.place for s in self.sites):
             here = [s for s in self.sites if s.site.place == place]
             path = here[0].site.module
-            module = self.denoiser.get_submodule(path)
+            module = self.model.get_submodule(path)
             if here[0].site.is_inside:
                 self._handles.append(Listening(module, path, self._inside(here), change=True))
             elif here[0].site.is_head:
@@ -143,7 +146,7 @@ class LiveSites:
         while self._handles:
             self._handles.pop().remove()
         if self._switch:
-            self.denoiser.disable_gradient_checkpointing()
+            self.model.disable_gradient_checkpointing()
         for parameter in self._frozen:
             parameter.requires_grad_(True)
         self._move(torch.device("cpu"))
@@ -154,7 +157,7 @@ class LiveSites:
             steered.method.to(device)
         self._device = device
 
-    def run(self, call: Call, steering: bool) -> dict[str, Float[Tensor, "rows positions channels"]]:
+    def run(self, call: CaughtCall, steering: bool) -> dict[str, Float[Tensor, "rows positions channels"]]:
         """Run a call again.
 
         Args:
@@ -171,7 +174,7 @@ class LiveSites:
         self._seen = {}
         try:
             with torch.set_grad_enabled(steering):
-                self.denoiser(*call.args, **call.kwargs)
+                call.module(*call.args, **call.kwargs)
         finally:
             self._reading = False
         return self._seen

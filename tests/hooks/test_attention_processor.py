@@ -203,7 +203,7 @@ def test_a_call_runs_again_for_training_as_the_pipeline_ran_it():
     ]
     for steered in sites:
         steered.method.register_buffer("shift", torch.full_like(steered.method.shift, 0.3))
-    with CallCatcher(case.pipe) as catcher:
+    with CallCatcher(DenoiserHost(case.pipe)) as catcher:
         case.draw()
     noises: list[torch.Tensor] = []
     handle = case.denoiser.register_forward_hook(lambda m, args, output: noises.append(output[0].detach()) and None)
