@@ -55,7 +55,7 @@ class Task:
 
 
 TASKS: Final[dict[Goal, Task]] = {
-    "remove": Task({"unet": 2.5, "dit": 2.5}),
+    "remove": Task({"unet": 2.5, "dit": 0.75}),
     "blur": Task({"unet": 1.5, "dit": 1.5}, "orchard/blur", {"patch": {"core": 0.5}}),
 }
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
