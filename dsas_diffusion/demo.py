@@ -1,7 +1,6 @@
 """`dsas demo`: fit on a bundled concept, draw held-out prompts with and without steering, judge, report."""
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -40,23 +39,25 @@ PipelineName = Literal["unet", "dit"]
 
 @dataclass(frozen=True)
 class Task:
-    """What becomes of the concept.
+    """What becomes of the concept in one of Orchard's pipelines.
 
     Args:
-        strength: λ where none is given, by pipeline, chosen for the patch gate on tuning prompts by
-            `python -m benchmarks.strength`.
+        strength: λ where none is given, chosen for the patch gate on tuning prompts by `python -m benchmarks.strength`.
         towards: The prompt set that the map leads along; `None` for the concept's own targets.
         settings: Settings of gates, by name, where they are not the defaults.
     """
 
-    strength: Mapping[str, float]
+    strength: float
     towards: str | None = None
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-TASKS: Final[dict[Goal, Task]] = {
-    "remove": Task({"unet": 2.5, "dit": 2.5}),
-    "blur": Task({"unet": 1.5, "dit": 1.5}, "orchard/blur", {"patch": {"core": 0.5}}),
+TASKS: Final[dict[Goal, dict[PipelineName, Task]]] = {
+    "remove": {"unet": Task(2.5), "dit": Task(1.5, settings={"patch": {"core": 0.7}})},
+    "blur": {
+        "unet": Task(1.5, "orchard/blur", {"patch": {"core": 0.5}}),
+        "dit": Task(2.0, "orchard/blur", {"patch": {"core": 0.5}}),
+    },
 }
 _WRITTEN: Final = ("report.json", "report.md", "grid.png", "gates.png", "images", "steerer")
 
@@ -102,8 +103,8 @@ def demo(
     for name, value, kind in (("task", task, Goal), ("pipeline", pipeline, PipelineName)):
         if value not in get_args(kind):
             raise InputError(f"{name} is {value!r}, but must be one of: {', '.join(get_args(kind))}.")
-    to_do, generation = TASKS[task], GENERATIONS[pipeline]
-    chosen = checked_strength(to_do.strength[pipeline] if strength is None else strength)[0]
+    to_do, generation = TASKS[task][pipeline], GENERATIONS[pipeline]
+    chosen = checked_strength(to_do.strength if strength is None else strength)[0]
     for names, name in ((GATES, gate), (METHODS, method)):
         names[name]  # raises for an unknown one
     where = device_of(device)

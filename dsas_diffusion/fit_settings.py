@@ -157,7 +157,9 @@ def planned_training(
     return training
 
 
-def readable(denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate) -> dict[str, list[Site]]:
+def readable(
+    denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate, steered: Sequence[Site]
+) -> dict[str, list[Site]]:
     """The sites among which each factor's reading site is chosen; factors that read their own site are left out."""
     wanted = dict(read) if isinstance(read, Mapping) else {} if read is None else dict.fromkeys(gate.factors, read)
     unknown = sorted(wanted.keys() - set(gate.factors))
@@ -171,6 +173,8 @@ def readable(denoiser: Any, read: str | Mapping[str, str] | None, gate: Gate) ->
             found[factor] = [_one_site(denoiser, pattern)]
         elif factor == "where":
             found[factor] = find_sites(denoiser, "blocks")
+        elif factor == "whether" and {site.kind for site in steered} == {"joint-attention"}:
+            found[factor] = list(steered)
     return found
 
 

@@ -10,6 +10,7 @@ from .backends.language import check_tokenizer
 from .errors import InputError
 from .fit_settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
+from .gates.patch import PatchGate
 from .hooks.attached_concept import checked_strength
 from .hooks.calls import Tokens
 from .hooks.fingerprint import fingerprint
@@ -24,7 +25,7 @@ from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, in_order, record
 from .training import train
 from .training_loop import Training
-from .validation import place_auroc
+from .validation import cross_validated, place_auroc
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -79,7 +80,9 @@ def fit(
             text encoders. These run once, so a sample is one prompt then, and nothing is drawn.
         read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
             a gate's factors to such. `"auto"` is `None`, but for *where*, which all sites read at the transformer block
-            that tells the concept's positions best from others. A site that runs before the one that its gate reads is
+            that tells the concept's positions best from others, and for *whether* in joint attention, which all read at
+            the site that tells the concept's pictures best: later ones see what steering has done to earlier ones. A
+            site that runs before the one that its gate reads is
             steered by the scores of the step before.
         regions: Where the concept is in the source pictures, for gates that learn places: `"twins"` reads it off source
             and target pictures of the same seed; a function gets the list of source pictures and returns maps
@@ -146,13 +149,13 @@ def fit(
             "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
             "`torch.compile`."
         )
-    candidates = readable(host.model, read, unfitted)
+    candidates = readable(host.model, read, unfitted, chosen)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
     recorded, places_found = record(host, concept, every, recording, regions if places else None, goal)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
-    reads = {factor: _best_view(found, recorded) for factor, found in candidates.items()}
+    reads = {factor: _best_view(factor, found, recorded) for factor, found in candidates.items()}
 
     learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
     if estimation == "causal":
@@ -221,12 +224,17 @@ def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
 
 
-def _best_view(candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
-    """The candidate that tells the concept's places best from others, on prompts that were not seen."""
+def _best_view(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
+    """The candidate that tells the concept's places, or its pictures, best from others, on prompts not seen before."""
     if len(candidates) == 1:
         return candidates[0]
     source, control = recorded["source"], recorded["control"]
-    return max(candidates, key=lambda s: place_auroc(source[s.path], control[s.path]))
+
+    def told(site: Site) -> float:
+        shown, other = source[site.path], control[site.path]
+        return place_auroc(shown, other) if factor == "where" else cross_validated(PatchGate(), shown, other).auroc
+
+    return max(candidates, key=told)
 
 
 def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
+from zoo import FAMILIES
 
 from dsas_diffusion import recording
 from dsas_diffusion.errors import InputError
@@ -17,6 +18,7 @@ from dsas_diffusion.fitting import fit
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.gates.patch import PatchGate
 from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.recorder import ActivationRecorder
@@ -365,6 +367,22 @@ def test_where_is_read_at_the_block_that_tells_places_best_and_whether_at_each_s
     assert {row["reads"]["where"] for row in steerer.diagnose().sites} == {max(told, key=lambda path: told[path])}
     assert all(row["reads"]["whether"] == row["path"] for row in steerer.diagnose().sites)
     assert len({tuple(s.gate.weight.tolist()) for s in steerer.sites.values()}) == len(steerer.sites)
+
+
+def test_in_joint_attention_all_sites_read_whether_where_it_is_told_best():
+    family = FAMILIES["sd3"]
+    pipe = family.build()
+    settings = {"generation": family.generation, "progress": False, "batch_size": 4}
+    steerer = fit(pipe, tiny_concept(), gate="patch", tau=0.5, **settings)
+    sites = find_sites(pipe.transformer, "joint-attention")
+    assert len(sites) > 1
+    drawn = recording.Recording(0, 4, family.generation, None, 16, progress=False)
+    recorded = recording.record(DenoiserHost(pipe), tiny_concept(), sites, drawn, "twins").groups
+    told = {
+        s.path: cross_validated(PatchGate(), recorded["source"][s.path], recorded["control"][s.path]).auroc
+        for s in sites
+    }
+    assert {row["reads"]["whether"] for row in steerer.diagnose().sites} == {max(told, key=lambda path: told[path])}
 
 
 def test_recording_a_compiled_model_is_refused():

@@ -6,6 +6,9 @@ import pytest
 
 from dsas_diffusion import orchard
 from dsas_diffusion.orchard.measures import clip_figures, detector_figures, pipeline_figures
+from dsas_diffusion.orchard.pipeline import PIPELINES
+from dsas_diffusion.orchard.training.dit import build_transformer
+from dsas_diffusion.orchard.training.unet import build_unet
 from dsas_diffusion.orchard.weight_files import WEIGHTS
 
 MEGABYTE = 1_000_000
@@ -29,6 +32,17 @@ def test_weights_stay_small():
     assert sum(file.stat().st_size for file in files) <= 30 * MEGABYTE
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "build"), [("unet", "unet", build_unet), ("dit", "transformer", build_transformer)]
+)
+def test_training_can_go_on_from_the_committed_denoiser(name, part, build):
+    committed = getattr(orchard.load_pipeline(name), part)
+    denoiser = build()
+    denoiser.load_state_dict(committed.state_dict())  # raises if they differ
+    now, then = (json.loads(model.to_json_string()) for model in (denoiser, committed))
+    assert {key: value for key, value in then.items() if not key.startswith("_") and now[key] != value} == {}
+
+
 @pytest.mark.full
 def test_the_detector():
     assert missed(detector_figures(orchard.load_detector(), 2000)) == []
@@ -48,5 +62,6 @@ def test_cards_show_the_committed_figures():
 
 
 @pytest.mark.full
-def test_the_pipeline():
-    assert missed(pipeline_figures("unet", orchard.load_pipeline("unet"), orchard.load_detector(), 200)) == []
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_pipeline(name):
+    assert missed(pipeline_figures(name, orchard.load_pipeline(name), orchard.load_detector(), 200)) == []

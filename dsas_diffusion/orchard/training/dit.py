@@ -55,7 +55,7 @@ def build_scheduler() -> FlowMatchEulerDiscreteScheduler:
 
 def train(
     out: str = "outputs/orchard/dit",
-    steps: int = 16_000,
+    steps: int = 12_000,
     text_steps: int = 2000,
     batch_size: int = 64,
     scenes: int = 100_000,
