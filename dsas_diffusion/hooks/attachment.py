@@ -90,10 +90,10 @@ class Attachment:
             self._registered.append(Registration(module, kind(here, self, module), name))
 
     def _follow(self) -> None:
-        """Go after output projections that others have taken the place of, as a LoRA does that is loaded or unloaded.
+        """Go after output projections and processors whose place others have taken, as a LoRA and an IP-Adapter do.
 
         Raises:
-            InputError: If a processor that is steered inside has been replaced.
+            InputError: If such a processor can't be seen through.
         """
         for number, registered in enumerate(self._registered):
             hook = registered.hook

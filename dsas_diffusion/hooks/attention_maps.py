@@ -42,7 +42,8 @@ class AttentionMaps:
 
     Raises:
         InputError: On entry, if a site is no attention to the text, its processor can't be seen through, or the model
-            is compiled; in a call, if the processor has been replaced or which positions are text can't be told.
+            is compiled; in a call, if another processor stands there that can't be, or which positions are text can't
+            be told.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import signature
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from diffusers.hooks._helpers import AttentionProcessorRegistry
@@ -99,18 +99,15 @@ class DSASAttnProcessor:
     readers: list[Callable[[Attended], None]]
     changers: list[Callable[[Tensor], Tensor]]
     _text_at: int | None = None
+    _wraps: type | None = None
 
-    def __new__(cls, wrapped: Any = None, path: str = "") -> Self:
-        kind: Any = _kind(type(wrapped)) if cls is DSASAttnProcessor and wrapped is not None else cls
-        return super().__new__(kind)
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs and cls._wraps is not None:
+            return cls._wraps()  # an IP-Adapter's loader makes new ones of each processor's class
+        wrapped = args[0] if args else kwargs.get("wrapped")
+        return super().__new__(_kind(type(wrapped)) if cls is DSASAttnProcessor else cls)
 
-    def __init__(self, wrapped: Any = None, path: str = "") -> None:
-        if wrapped is None:  # an IP-Adapter's loader makes new ones of each processor's class
-            raise InputError(
-                "DSASAttnProcessor needs a processor to wrap, but got none. If this is `load_ip_adapter` or "
-                "`unload_ip_adapter`: they replace the processors, so detach the steerer or leave `AttentionMaps` "
-                "first, load or unload, and attach again."
-            )
+    def __init__(self, wrapped: Any, path: str = "") -> None:
         if isinstance(wrapped, DSASAttnProcessor):
             raise InputError(
                 f"The attention processor of {path or 'this module'} is wrapped already, and one wrapper serves all. "
@@ -119,6 +116,9 @@ class DSASAttnProcessor:
         check_seen_through(wrapped, path)
         self.wrapped, self.path = wrapped, path
         self.readers, self.changers = [], []
+
+    def __getnewargs__(self) -> tuple[Any, str]:
+        return self.wrapped, self.path  # for copies
 
     def __getattr__(self, name: str) -> Any:
         if name in _OWN or name.startswith("__"):
@@ -217,7 +217,7 @@ def _kind(wrapped: type) -> type[DSASAttnProcessor]:
         return self._run(attn, args, kwargs)
 
     names = list(signature(wrapped.__call__).parameters)[2:]  # without itself and the module
-    own = {"__call__": call, "_text_at": names.index(_TEXT) if _TEXT in names else None}
+    own = {"__call__": call, "_text_at": names.index(_TEXT) if _TEXT in names else None, "_wraps": wrapped}
     kind = type(f"DSASAttnProcessor[{wrapped.__name__}]", (DSASAttnProcessor,), own)
     with suppress(ValueError):  # not registered, which its wrapper then isn't either
         AttentionProcessorRegistry.register(kind, AttentionProcessorRegistry.get(wrapped))
@@ -228,7 +228,7 @@ class Listening:
     """Listens to an attention module through the wrapper around its processor, until `remove`.
 
     The first to listen puts the wrapper in, and the last puts the very processor back that stood there. Where another
-    one has been set since, that one stays, and the wrapper does nothing any more.
+    one is set meanwhile, as `load_ip_adapter` and `fuse_qkv_projections` do, `check` wraps that one.
 
     Args:
         attention: The attention module.
@@ -241,36 +241,39 @@ class Listening:
     """
 
     def __init__(self, attention: Any, path: str, see: Callable[..., Any], change: bool = False) -> None:
-        standing = getattr(attention, "processor", None)
-        if isinstance(standing, DSASAttnProcessor):
-            check_seen_through(standing.wrapped, path)
-        else:
-            if standing is None or not hasattr(attention, "set_processor"):
-                raise InputError(
-                    f"{type(attention).__name__} at {path} has no attention processor that could be wrapped. Choose "
-                    "other sites."
-                )
-            standing = DSASAttnProcessor(standing, path)
-            attention.set_processor(standing)
-        self.attention, self.path, self.processor, self._see = attention, path, standing, see
-        self._joined: list[Any] = standing.changers if change else standing.readers
-        self._joined.append(see)
+        self.attention, self.path, self._see, self._changes = attention, path, see, change
+        self._join()
 
     def check(self) -> None:
-        """Look, before a call, whether the wrapper still stands and sees through.
+        """Look, before a call, whether the wrapper still stands and sees through; wrap what has taken its place.
 
         Raises:
-            InputError: If not.
+            InputError: If the processor that stands there can't be seen through.
         """
-        standing = self.attention.processor
-        if standing is not self.processor:
-            raise InputError(
-                f"{self.path} has another attention processor ({type(standing).__name__}) than when it was attached "
-                "to, as `enable_attention_slicing`, `set_attn_processor`, `fuse_qkv_projections` and `load_ip_adapter` "
-                "set, so its heads would not be seen. Detach the steerer or leave `AttentionMaps`, do that, and attach "
-                "again."
-            )
-        check_seen_through(self.processor.wrapped, self.path)
+        if self.attention.processor is self.processor:
+            check_seen_through(self.processor.wrapped, self.path)
+        else:
+            self.remove()
+            self._join()
+
+    def _join(self) -> None:
+        standing = getattr(self.attention, "processor", None)
+        if isinstance(standing, DSASAttnProcessor):
+            check_seen_through(standing.wrapped, self.path)
+        else:
+            if standing is None or not hasattr(self.attention, "set_processor"):
+                raise InputError(
+                    f"{type(self.attention).__name__} at {self.path} has no attention processor that could be wrapped. "
+                    "Choose other sites."
+                )
+            standing = DSASAttnProcessor(standing, self.path)
+            self.attention.set_processor(standing)
+        self.processor = standing
+        self._joined.append(self._see)
+
+    @property
+    def _joined(self) -> list[Any]:
+        return self.processor.changers if self._changes else self.processor.readers
 
     def remove(self) -> None:
         """Stop listening. Harmless when called again."""
