@@ -186,18 +186,18 @@ def _ask(choice: Chooser, kinds: Mapping[str, float], unseen: bool) -> tuple[str
     if kind in _WITHOUT_SCENE:
         how = {"property": "is", "can be": "can be", "never": "is never"}[kind]
         return f"question : {key.wording} {how} {key.about} ?", key.answer, _others(key), kind
-    said = {kind: key.answer} if kind in ("colour", "condition") else {}
+    colour, condition = (key.answer if kind == said else "" for said in ("colour", "condition"))
+    thing = Thing(key.about, colour=colour, condition=condition)
     # Which of two things was asked about is known from the question or the answer, or else by standing first.
-    told = describe(choice, Thing(key.about, **said), ground=key.ground, partner=key.partner, first=kind == "table")
+    told = describe(choice, thing, ground=key.ground, partner=key.partner, first=kind == "table")
     here = [thing.name for thing in told.things]
-    verb = Thing(key.about).verb
     if kind == "relation":
         relation = told.relation if here[1] == key.about else RELATIONS[told.relation]
         question = f"what is {relation} the {key.about} ?"
     else:
         question = {
-            "colour": f"what colour {verb} the {key.about} ?",
-            "condition": f"how {verb} the {key.about} ?",
+            "colour": f"what colour {thing.verb} the {key.about} ?",
+            "condition": f"how {thing.verb} the {key.about} ?",
             "table": "which table is it ?",
             "on the table": "what is on the table ?",
         }[kind]
