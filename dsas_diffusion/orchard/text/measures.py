@@ -28,6 +28,7 @@ RUDE: Final = 0.5
 #: Tokens of a continuation: a long reply.
 _REPLY: Final = 32
 _BATCH: Final = 100
+_SHORT: Final = 20
 _FIRST: Final = SEEDS["evaluation"].start
 T = TypeVar("T")
 
@@ -81,6 +82,8 @@ def excess_perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
     excess = np.array([text.log_probability for text in texts]) - said
     mean = excess.sum() / tokens.sum()
     spread = np.sqrt(np.mean((excess - mean * tokens) ** 2) / n) / tokens.mean()
+    # A short description may by chance be one of training's, a long one hardly.
+    parts = {f"at most {_SHORT} words": tokens <= _SHORT, f"more than {_SHORT} words": tokens > _SHORT}
     return Figure(
         "language",
         "perplexity on unseen descriptions above the grammar's own",
@@ -88,6 +91,11 @@ def excess_perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFas
         (0.0, 0.05),
         n,
         (math.expm1(mean - 1.959964 * spread), math.expm1(mean + 1.959964 * spread)),
+        {
+            name: (math.expm1(excess[rows].sum() / tokens[rows].sum()), int(rows.sum()))
+            for name, rows in parts.items()
+            if rows.any()
+        },
     )
 
 

@@ -29,7 +29,7 @@ _PARTS: Final = 4
 
 def train(
     out: str = "outputs/orchard/language",
-    steps: int = 10_000,
+    steps: int = 4500,
     batch_size: int = 64,
     learning_rate: float = 3e-3,
     device: str = "cpu",
