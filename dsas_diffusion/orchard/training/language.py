@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -140,5 +139,3 @@ def save_language_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerF
     with atomic_folder(folder, overwrite=True) as partial:
         half.save_pretrained(partial)
         save_tokenizer(tokenizer, partial)
-        config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
