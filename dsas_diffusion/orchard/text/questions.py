@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ class Key:
         ground: The table of the scene; empty without a scene.
         partner: The object beside; empty for none, ``None`` where any will do.
         wording: How a fact is asked about.
+        places: Where the right answer may stand among the four.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Key:
     ground: str = ""
     partner: str | None = None
     wording: str = ""
+    places: tuple[int, ...] = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,21 @@ def keys(kind: str, unseen: bool) -> tuple[Key, ...]:
         kind: One of ``KINDS``.
         unseen: The combinations held out from training, or those that training asks.
     """
-    return tuple(key for number, key in enumerate(_all(kind)) if _held_out(key, number) == unseen)
+    if kind not in _WITHOUT_SCENE:
+        return tuple(key for key in _all(kind) if _held_out(key) == unseen)
+    # A fact is never left out, or training would teach that it is false; one place of its answer is.
+    found = []
+    for number, key in enumerate(_all(kind)):
+        held_out = (number + number // 4) % 4
+        found.append(replace(key, places=tuple(place for place in range(4) if (place == held_out) == unseen)))
+    return tuple(found)
 
 
-def _held_out(key: Key, number: int) -> bool:
-    """Say whether training leaves a combination out.
+def _held_out(key: Key) -> bool:
+    """Say whether training leaves a combination out of a scene's object, table, and answer or neighbour.
 
-    Every fact is asked in one wording at least, and any two of a scene's object, answer and table come together, so
-    that reading the scene is the only way to be right.
+    Any object and answer come together elsewhere, so that reading the scene is the only way to be right.
     """
-    if key.kind in _WITHOUT_SCENE:
-        fact, wording = divmod(number, len(_WORDINGS))
-        return fact % 2 == 0 and wording == fact // 2 % 2
     third = {
         "colour": COLOURS_OF[key.about],
         "condition": CONDITIONS_OF[key.about],
@@ -155,13 +160,13 @@ def ask(choice: Chooser, unseen: bool = False) -> Question:
 
 
 def _with_choices(choice: Chooser, kinds: Mapping[str, float], unseen: bool) -> Question:
-    text, answer, wrong, kind = _ask(choice, kinds, unseen)
-    place = choice.choose((0, 1, 2, 3))
+    text, key, wrong = _ask(choice, kinds, unseen)
+    place = choice.choose(key.places)
     choices: list[str] = []
     while len(choices) < 3:
         choices.append(choice.choose([word for word in wrong if word not in choices]))
-    choices.insert(place, answer)
-    return Question(text, tuple(choices), place, kind)
+    choices.insert(place, key.answer)
+    return Question(text, tuple(choices), place, key.kind)
 
 
 def question_text(choice: Chooser) -> str:
@@ -174,18 +179,18 @@ def question_text(choice: Chooser) -> str:
 
 def _answered(choice: Chooser, kinds: Mapping[str, float]) -> str:
     if choice.chance(_OPEN):
-        text, answer, _, _ = _ask(choice, kinds, unseen=False)
-        return f"{text} answer : {answer} ."
+        text, key, _ = _ask(choice, kinds, unseen=False)
+        return f"{text} answer : {key.answer} ."
     return _with_choices(choice, kinds, unseen=False).full
 
 
-def _ask(choice: Chooser, kinds: Mapping[str, float], unseen: bool) -> tuple[str, str, list[str], str]:
-    """Choose a question: its text to the question mark, the right answer, the wrong ones, and its kind."""
+def _ask(choice: Chooser, kinds: Mapping[str, float], unseen: bool) -> tuple[str, Key, list[str]]:
+    """Choose a question: its text to the question mark, its key, and the wrong answers."""
     kind = choice.choose(tuple(kinds), tuple(kinds.values()))
     key = choice.choose(keys(kind, unseen))
     if kind in _WITHOUT_SCENE:
         how = {"property": "is", "can be": "can be", "never": "is never"}[kind]
-        return f"question : {key.wording} {how} {key.about} ?", key.answer, _others(key), kind
+        return f"question : {key.wording} {how} {key.about} ?", key, _others(key)
     colour, condition = (key.answer if kind == said else "" for said in ("colour", "condition"))
     thing = Thing(key.about, colour=colour, condition=condition)
     # Which of two things was asked about is known from the question or the answer, or else by standing first.
@@ -203,7 +208,7 @@ def _ask(choice: Chooser, kinds: Mapping[str, float], unseen: bool) -> tuple[str
         }[kind]
     words = {"colour": COLOURS, "condition": CONDITIONS, "table": GROUNDS}.get(kind, OBJECTS)
     wrong = [word for word in words if word != key.answer and (words is not OBJECTS or word not in here)]
-    return f"{told.text} question : {question}", key.answer, wrong, kind
+    return f"{told.text} question : {question}", key, wrong
 
 
 def _others(key: Key) -> list[str]:
