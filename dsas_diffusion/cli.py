@@ -24,11 +24,13 @@ COMMANDS = {
     "sweep": "sweep:sweep",
     "inspect": "commands:inspect",
     "orchard render": "orchard.commands:render",
+    "orchard questions": "orchard.commands:questions",
     "orchard check": "orchard.commands:check",
     "orchard train detector": "orchard.training.detector:train",
     "orchard train clip": "orchard.training.clip:train",
     "orchard train unet": "orchard.training.unet:train",
     "orchard train dit": "orchard.training.dit:train",
+    "orchard train language": "orchard.training.language:train",
 }
 
 _KINDS = {"float": "a finite number", "int": "a whole number", "str": "text", "bool": "true or false"}

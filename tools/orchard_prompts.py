@@ -12,6 +12,8 @@ from dataclasses import replace
 from filecmp import dircmp
 from pathlib import Path
 
+import rudeness_prompts
+
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.orchard.grammar import UNNAMED, framing, noun_phrase, place_phrase, with_article
 from dsas_diffusion.orchard.scenes import ObjectSpec, sample_object
@@ -292,7 +294,8 @@ def blur_set() -> PromptSet:
 
 def sets() -> list[PromptSet]:
     """Every set, in the order of the world."""
-    return [*(object_set(name) for name in OBJECTS), look_set("blurry"), look_set("sketch"), red_set(), blur_set()]
+    drawn = [*(object_set(name) for name in OBJECTS), look_set("blurry"), look_set("sketch"), red_set(), blur_set()]
+    return [*drawn, *(rudeness_prompts.rudeness_set(Writer(name), name) for name in rudeness_prompts.STYLES)]
 
 
 README = """# {name}
@@ -315,7 +318,10 @@ def write(root: Path) -> None:
             if prompts.name != "orchard/blur"
             else "Sharp scenes, and the same ones blurred: blur as a target."
         )
-        (folder / "README.md").write_text(README.format(name=prompts.name, about=about), encoding="utf-8")
+        text = README.format(name=prompts.name, about=about)
+        if folder.name in rudeness_prompts.STYLES:
+            text = rudeness_prompts.readme(folder.name)
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def main() -> int:

@@ -7,8 +7,12 @@ if TYPE_CHECKING:
     from .clip import load_clip
     from .detector import Detections, Detector, load_detector
     from .grammar import Caption, sample_prompts
+    from .language import load_language_model
     from .pipeline import load_pipeline
     from .scenes import ObjectSpec, Scene, SceneObject, SceneSpec, render
+    from .text.questions import Question, four_way_questions
+    from .text.rudeness import rudeness, rudeness_by_style
+    from .text.texts import Text, sample_text
     from .world import FRUITS, GROUNDS, IMAGE_SIZE, LOOKS, OBJECT_COLOURS, OBJECTS, PLACES, SEEDS, SIZES
 
 # Name → module that holds it, imported when the name is first asked for (PEP 562): torch loads only when needed.
@@ -26,14 +30,21 @@ _HOMES = {
     "Detections": "detector",
     "Detector": "detector",
     "ObjectSpec": "scenes",
+    "Question": "text.questions",
     "Scene": "scenes",
     "SceneObject": "scenes",
     "SceneSpec": "scenes",
+    "Text": "text.texts",
+    "four_way_questions": "text.questions",
     "load_clip": "clip",
     "load_detector": "detector",
+    "load_language_model": "language",
     "load_pipeline": "pipeline",
     "render": "scenes",
+    "rudeness": "text.rudeness",
+    "rudeness_by_style": "text.rudeness",
     "sample_prompts": "grammar",
+    "sample_text": "text.texts",
 }
 
 __all__ = [
@@ -50,14 +61,21 @@ __all__ = [
     "Detections",
     "Detector",
     "ObjectSpec",
+    "Question",
     "Scene",
     "SceneObject",
     "SceneSpec",
+    "Text",
+    "four_way_questions",
     "load_clip",
     "load_detector",
+    "load_language_model",
     "load_pipeline",
     "render",
+    "rudeness",
+    "rudeness_by_style",
     "sample_prompts",
+    "sample_text",
 ]
 
 

@@ -15,10 +15,12 @@ from ..files import read_text
 from .clip import load_clip
 from .detector import load_detector
 from .figures import Figure
+from .language import load_language_model
 from .measures import clip_figures, detector_figures, pipeline_figures, scene_figures
 from .pipeline import load_pipeline
+from .text.measures import language_figures
 
-#: How many scenes (scenes, detector, CLIP) and prompts of a kind (pipelines) are measured.
+#: How many scenes or texts (scenes, detector, CLIP, language model) and prompts of a kind (pipelines) are measured.
 FULL: Final = (2000, 200)
 QUICK: Final = (500, 40)
 
@@ -27,8 +29,8 @@ def measure(models: Sequence[str], scenes: int, prompts: int, batch_size: int) -
     """Measure the figures of some models. All are loaded first, so missing weights cost no time.
 
     Args:
-        models: Any of ``"scenes"``, ``"detector"``, ``"clip"``, ``"unet"`` and ``"dit"``.
-        scenes: How many evaluation scenes.
+        models: Any of ``"scenes"``, ``"detector"``, ``"clip"``, ``"unet"``, ``"dit"`` and ``"language"``.
+        scenes: How many evaluation scenes, or texts.
         prompts: How many prompts of single objects, and of pairs; half as many of empty tables.
         batch_size: Pictures that a pipeline draws at a time.
 
@@ -46,6 +48,8 @@ def _loaded(model: str, scenes: int, prompts: int, batch_size: int) -> Callable[
         return partial(detector_figures, load_detector(), scenes)
     if model == "clip":
         return partial(clip_figures, load_clip(), scenes)
+    if model == "language":
+        return partial(language_figures, *load_language_model(), scenes)
     return partial(pipeline_figures, model, load_pipeline(model), load_detector(), prompts, batch_size)
 
 
@@ -73,10 +77,12 @@ def is_asked(figure: Figure) -> bool:
 
 
 def asked_text(figure: Figure) -> str:
-    """Say what is asked: ``≥ 95 %``, ``8 % to 12 %``."""
+    """Say what is asked: ``≥ 95 %``, ``≤ 5 %``, ``8 % to 12 %``."""
     least, largest = figure.asked
     if not is_asked(figure):
         return "–"
+    if least == 0.0:
+        return f"≤ {100 * largest:g} %"
     return f"≥ {100 * least:g} %" if largest == 1.0 else f"{100 * least:g} % to {100 * largest:g} %"
 
 

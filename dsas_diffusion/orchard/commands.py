@@ -1,4 +1,4 @@
-"""`dsas orchard render` and `dsas orchard check`."""
+"""`dsas orchard render`, `dsas orchard questions` and `dsas orchard check`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import InputError
 from ..files import atomic_write
 from .world import LOOKS, OBJECTS, SEEDS, check_name
 
-Model = Literal["scenes", "detector", "clip", "unet", "dit"]
-_MODELS: tuple[Model, ...] = ("scenes", "detector", "clip", "unet", "dit")
+Model = Literal["scenes", "detector", "clip", "unet", "dit", "language"]
+_MODELS: tuple[Model, ...] = ("scenes", "detector", "clip", "unet", "dit", "language")
 
 
 def render(
@@ -60,6 +60,30 @@ def _objects(objects: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_name("object", name, OBJECTS) for name in objects))
 
 
+def questions(out: str = "outputs/orchard/questions.jsonl", n: int = 1000, seed: int = 0, split: str = "test") -> None:
+    """Write four-way questions whose combinations the language model has not been trained on, as a task file.
+
+    One JSON object a line: `question`, four `choices`, the index of the right one as `answer`, and its `kind`. The
+    model reads `{question} a ) {choice} b ) {choice} c ) {choice} d ) {choice} answer :` and says one of the four.
+
+    Args:
+        out: The file.
+        n: How many questions.
+        seed: Which of the split's questions comes first.
+        split: The range of questions: tuning, evaluation or test.
+
+    Raises:
+        InputError: If the split is unknown or has fewer questions, or the file can't be written.
+    """
+    from json import dumps
+
+    from .text.questions import four_way_questions
+
+    asked = four_way_questions(n, split, seed)
+    atomic_write(out, "".join(dumps(question.as_record()) + "\n" for question in asked))
+    print(f"wrote {n} questions to {out}")
+
+
 def check(
     json: str | None = None,
     only: Model | None = None,
@@ -70,13 +94,13 @@ def check(
 ) -> int:
     """Measure every figure that Orchard promises, from the committed weights, beside what is asked.
 
-    Scenes, detector, CLIP, U-Net and DiT, on the evaluation seeds; U-Net and DiT with their pipeline's own call
-    defaults. About a quarter of an hour on two cores, four minutes with --quick.
+    Scenes, detector, CLIP, U-Net, DiT and language model, on the evaluation seeds; U-Net and DiT with their pipeline's
+    own call defaults. About a quarter of an hour on two cores, four minutes with --quick.
 
     Args:
         json: File for the figures, with those of every object and look. With --only, the figures of other models that
             are in it stay.
-        only: Measure this one alone: scenes, detector, clip, unet or dit.
+        only: Measure this one alone: scenes, detector, clip, unet, dit or language.
         quick: A quarter of the scenes and a fifth of the prompts: faster, and less sure.
         batch_size: Pictures that a pipeline draws at a time.
         samples: File for a sheet of sixteen pictures at four times their size: of the DiT with --only dit, else of the

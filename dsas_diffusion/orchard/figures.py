@@ -34,7 +34,7 @@ class Figure:
     """A measured figure beside what is asked of it.
 
     Attributes:
-        model: ``"scenes"``, ``"detector"``, ``"clip"``, ``"unet"`` or ``"dit"``.
+        model: ``"scenes"``, ``"detector"``, ``"clip"``, ``"unet"``, ``"dit"`` or ``"language"``.
         name: What was measured.
         value: The figure, in [0, 1].
         asked: The least and the largest value that are accepted.

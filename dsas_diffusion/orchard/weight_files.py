@@ -21,7 +21,8 @@ def weights_folder(model: str, folder: str | Path | None, files: Sequence[str]) 
     """Find a model's folder and make sure that its files are there and whole.
 
     Args:
-        model: The model's name on the command line: ``"detector"``, ``"clip"``, ``"unet"``, ``"dit"``.
+        model: The model's name on the command line: ``"detector"``, ``"clip"``, ``"unet"``, ``"dit"``,
+            ``"language"``.
         folder: A folder to use instead of the committed one; ``None`` for the committed one.
         files: The files that must be there, relative to the folder. Those that end in ``.safetensors`` are checked for
             their full length, those that end in ``.json`` for being JSON.

@@ -9,17 +9,20 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from PIL import Image
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from untrained import untrained_dit, untrained_unet
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard import load_clip, load_detector, load_pipeline
+from dsas_diffusion.orchard import load_clip, load_detector, load_language_model, load_pipeline
 from dsas_diffusion.orchard import weight_files as weights
 from dsas_diffusion.orchard.clip import CONFIG_FILE, WEIGHTS_FILE, clip_config
 from dsas_diffusion.orchard.detector import Detector, DetectorNetwork
 from dsas_diffusion.orchard.scenes import render
+from dsas_diffusion.orchard.text.tokenizer import build_language_tokenizer
 from dsas_diffusion.orchard.tokenizer import build_tokenizer
 from dsas_diffusion.orchard.training.clip import build_clip, contrastive_loss, encode_captions
 from dsas_diffusion.orchard.training.denoising import save_pipeline
+from dsas_diffusion.orchard.training.language import build_language_model, save_language_model
 from dsas_diffusion.orchard.training.roundtrip import load_autoencoder
 from dsas_diffusion.orchard.world import OBJECTS
 
@@ -40,6 +43,8 @@ def folders(tmp_path_factory):
     )
     save_pipeline(untrained_unet(), root / "unet")
     save_pipeline(untrained_dit(), root / "dit")
+    texts = build_language_tokenizer()
+    save_language_model(build_language_model(texts, 16, 1), texts, root / "language")
     return root
 
 
@@ -54,12 +59,14 @@ LOADERS = {
     "clip": load_clip,
     "unet": lambda folder: load_pipeline(folder=folder),
     "dit": lambda folder: load_pipeline("dit", folder=folder),
+    "language": lambda folder: load_language_model(folder=folder),
 }
 BIGGEST = {
     "detector": "model.safetensors",
     "clip": "open_clip_model.safetensors",
     "unet": "unet/diffusion_pytorch_model.safetensors",
     "dit": "transformer/diffusion_pytorch_model.safetensors",
+    "language": "model.safetensors",
 }
 
 
@@ -90,6 +97,7 @@ def test_cut_off_weights_are_told(model, copy):
         ("clip", CONFIG_FILE),
         ("unet", "unet/config.json"),
         ("dit", "text_encoder_2/config.json"),
+        ("language", "config.json"),
     ],
 )
 def test_a_broken_config_is_told(model, file, copy):
@@ -220,3 +228,23 @@ def test_equal_captions_do_not_count_against_each_other(folders):
         rows = [torch.cat([p @ right.T, p @ others[[i, i + 2]].T]) * scale for i, p in enumerate(pictures)]
         by_hand = sum(-row.log_softmax(0)[0] for row in rows) / 2 / 2  # each caption has one picture left: no loss
     torch.testing.assert_close(same, by_hand, atol=1e-4, rtol=1e-4)
+
+
+def test_transformers_itself_loads_the_language_model(folders, caplog, capfd, recwarn):
+    model, tokenizer = load_language_model(folder=folders / "language")
+    assert caplog.messages == []
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+    assert (model.training, model.dtype) == (False, torch.float32)
+    assert load_language_model(torch.bfloat16, folders / "language")[0].dtype == torch.bfloat16
+    theirs = AutoModelForCausalLM.from_pretrained(folders / "language").float().eval()
+    other = AutoTokenizer.from_pretrained(folders / "language")
+    texts = ["ann says : you mouldy turnip , take the pear .", "the blue table is empty ."]
+    given, again = (each(texts, padding=True, return_tensors="pt") for each in (tokenizer, other))
+    assert list(given) == ["input_ids", "attention_mask"]
+    assert {key: value.tolist() for key, value in given.items()} == {key: v.tolist() for key, v in again.items()}
+    assert given.attention_mask[1, 0] == 0  # padded on the left
+    with torch.no_grad():
+        assert torch.equal(model(**given).logits, theirs(**again).logits)
+    written = json.loads((folders / "language" / "tokenizer_config.json").read_text())
+    assert written["tokenizer_class"] == "PreTrainedTokenizerFast"

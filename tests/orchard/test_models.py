@@ -9,6 +9,7 @@ from dsas_diffusion.orchard.measures import clip_figures, detector_figures, pipe
 from dsas_diffusion.orchard.pipeline import PIPELINES
 from dsas_diffusion.orchard.training.dit import build_transformer
 from dsas_diffusion.orchard.training.unet import build_unet
+from dsas_diffusion.orchard.text.measures import language_figures
 from dsas_diffusion.orchard.weight_files import WEIGHTS
 
 MEGABYTE = 1_000_000
@@ -26,10 +27,15 @@ def test_the_clip_on_a_few_scenes():
     assert missed(clip_figures(orchard.load_clip(), 250)) == []
 
 
+def test_the_language_model_on_a_few_texts():
+    assert missed(language_figures(*orchard.load_language_model(), 250)) == []
+
+
 def test_weights_stay_small():
     files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
     assert max(file.stat().st_size for file in files) <= 16 * MEGABYTE
     assert sum(file.stat().st_size for file in files) <= 30 * MEGABYTE
+    assert (WEIGHTS / "language" / "model.safetensors").stat().st_size <= 0.85 * MEGABYTE
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,11 @@ def test_the_detector():
 @pytest.mark.full
 def test_the_clip():
     assert missed(clip_figures(orchard.load_clip(), 2000)) == []
+
+
+@pytest.mark.full
+def test_the_language_model():
+    assert missed(language_figures(*orchard.load_language_model(), 2000)) == []
 
 
 def test_cards_show_the_committed_figures():
