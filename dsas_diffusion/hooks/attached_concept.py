@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
+from ..gates.base import Gate
 from .attached_site import AttachedSite
 from .calls import Call, Tokens, checked_tokens
 from .gate_record import GateRecord
@@ -129,13 +130,26 @@ class AttachedConcept:
             if len(shown):
                 self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
 
-    def averaged(self, activation: Tensor) -> Tensor:
-        """Give positions for a gate that averages over them.
+    def seen_by(self, gate: Gate, activation: Tensor) -> Tensor:
+        """Give the positions that a gate reads: without padding for one that averages over them.
 
         Args:
+            gate: The gate.
             activation: t, all positions.
         """
-        return activation if self._call is None else self._call.filled(activation)
+        averages = gate.unit in ("sample", "prompt")
+        return activation if self._call is None or not averages else self._call.filled(activation)
+
+    def decides_once(self, gate: Gate) -> bool:
+        """Whether a gate's scores of a run's first call hold for the whole run.
+
+        So they do for gates that decide by the prompt, and in texts, which come token by token, for those that decide
+        by the whole.
+
+        Args:
+            gate: The gate.
+        """
+        return gate.unit == "prompt" or (gate.unit == "sample" and self._call is not None and self._call.in_parts)
 
     def grid(self, positions: int) -> tuple[int, int]:
         """Give height and width behind a site's positions, in the running call.

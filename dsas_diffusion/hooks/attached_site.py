@@ -28,7 +28,7 @@ class AttachedSite:
         self.concept, self.steered = concept, steered
         self.weight = torch.tensor(steered.weight)
         self._read: dict[str, Tensor] = {}
-        self._decided: Tensor | None = None
+        self._decided: dict[str, Tensor] = {}
 
     @property
     def path(self) -> str:
@@ -38,7 +38,7 @@ class AttachedSite:
     def begin_run(self) -> None:
         """Forget what the run before has read: a gate that reads where its site has not been yet starts from 0."""
         self._read = {factor: torch.zeros_like(scores) for factor, scores in self._read.items()}
-        self._decided = None
+        self._decided.clear()
 
     def to(self, device: torch.device) -> None:
         """Move gate and map.
@@ -57,7 +57,10 @@ class AttachedSite:
             factor: What was read.
             scores: It, at the positions of the site that was read.
         """
-        self._read[factor] = scores.unflatten(1, self.concept.grid(scores.shape[1]))
+        if not self.concept.decides_once(self.steered.gate):
+            self._read[factor] = scores.unflatten(1, self.concept.grid(scores.shape[1]))
+        elif factor not in self._decided:
+            self._decided[factor] = scores[:, :1]
 
     def __call__(
         self, activation: Float[Tensor, "rows positions channels"]
@@ -67,22 +70,28 @@ class AttachedSite:
         Args:
             activation: t, before any concept has changed it.
         """
-        gate, reads = self.steered.gate, self.steered.reads
-        seen = self.concept.averaged(activation) if gate.unit in ("sample", "prompt") else activation
-        scores = gate.joined(
-            *(
-                self._reading(factor, activation) if factor in reads else gate.factor(factor, seen)
-                for factor in gate.factors
-            )
-        )
-        if gate.unit == "prompt":  # decided in the run's first call, and kept
-            if self._decided is None:
-                self._decided = scores[:, :1]
-            scores = self._decided[-len(scores) :].expand_as(scores)
+        gate = self.steered.gate
+        scores = gate.joined(*(self._factor(factor, activation) for factor in gate.factors))
         if self.concept.gates is not None:
             self.concept.record(self.path, scores)
         weight = self.concept.weights * (scores * self.weight)
         return steer(activation, self.steered.method(activation), weight)
+
+    def _factor(
+        self, factor: str, activation: Float[Tensor, "rows positions channels"]
+    ) -> Float[Tensor, "rows positions"]:
+        gate = self.steered.gate
+        elsewhere, once = factor in self.steered.reads, self.concept.decides_once(gate)
+        if not elsewhere and not (once and factor in self._decided):
+            scores = gate.factor(factor, self.concept.seen_by(gate, activation))
+            if not once:
+                return scores
+            self._decided[factor] = scores[:, :1]
+        if not once:
+            return self._reading(factor, activation)
+        if factor not in self._decided:
+            return activation.new_zeros(activation.shape[:2], dtype=torch.float32)
+        return self._decided[factor][-len(activation) :].expand(activation.shape[:2])
 
     def _reading(self, factor: str, like: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows positions"]:
         """Give what the gate read elsewhere, on the grid of its site.

@@ -43,6 +43,8 @@ class Call(ABC):
 
     #: What is made from the rows, for messages.
     made: ClassVar[str]
+    #: Whether a run's later calls bring further positions of the same sample, as of a text that is continued.
+    in_parts: ClassVar[bool] = False
 
     step: int
     rows: int
@@ -280,6 +282,7 @@ class TextCall(Call):
     """
 
     made = "texts"
+    in_parts = True
 
     tokens: int
     mask: Tensor | None

@@ -111,7 +111,7 @@ class SiteHook(ModelHook):
         for reader, factor in place.readers:
             gate = reader.steered.gate
             if (id(gate), factor) not in read:
-                read[id(gate), factor] = gate.factor(factor, activation)
+                read[id(gate), factor] = gate.factor(factor, reader.concept.seen_by(gate, activation))
             reader.keep_reading(factor, read[id(gate), factor])
 
     def _steered(self, place: Place, activation: Tensor) -> Tensor:
