@@ -70,8 +70,9 @@ def fit(
         pipe: A text-to-image or text-to-video pipeline, uncompiled.
         prompts: A prompt set, or what `load_prompts` takes.
         tokenizer: Of a language model.
-        tokens: Which tokens of a language model's texts are learned from: those of the prompt, of what the model
-            continues it with (as `generation` says), or both. A sample is one text.
+        tokens: Which tokens of a language model's texts are learned from: all of the prompt, its last one alone, where
+            the model decides how to go on (as ITI and CAA do), those of what the model continues it with (as
+            `generation` says), or prompt and continuation. A sample is one text.
         chat: Put a language model's prompts into the tokenizer's chat template.
         method: Name in `METHODS`, or an instance whose settings are used at every site.
         gate: Name in `GATES`, or an instance whose settings are used at every site; `"auto"` is `patch` in pictures and
@@ -207,6 +208,7 @@ def fit(
                 },
                 "control_prompts": len(concept.control),
                 "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
+                "tokens": host.tokens if isinstance(host, LanguageHost) else None,
                 "map_from": map_from,
                 "weighting": weighting,
                 "estimation": estimation,

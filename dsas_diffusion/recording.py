@@ -201,7 +201,7 @@ def run(host: Host, texts: Sequence[str], seeds: Sequence[int], recording: Recor
         What has one entry for each prompt of a batch: pictures, latents or texts.
     """
     if isinstance(host, LanguageHost):
-        if host.tokens == "prompt":
+        if host.tokens in ("prompt", "last"):
             return language.read(host.owner, host.tokenizer, texts, batch_size=recording.batch_size, chat=host.chat)
         return language.generate(
             host.owner,

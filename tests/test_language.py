@@ -6,6 +6,7 @@ from tiny_texts import CONTROL, DECODERS, OTHERS, SOURCE, model, rudeness, token
 
 import dsas_diffusion as dsas
 from dsas_diffusion.backends.language import generate, tokenized
+from dsas_diffusion.gates.image_mean import ImageMeanGate
 from dsas_diffusion.hooks.language import LanguageReader
 from dsas_diffusion.hooks.sites import all_sites, find_sites
 
@@ -103,7 +104,7 @@ def llama():
     return model("llama")
 
 
-@pytest.mark.parametrize("tokens", ["prompt", "continuation", "both"])
+@pytest.mark.parametrize("tokens", ["prompt", "last", "continuation", "both"])
 def test_a_part_of_the_text_is_steered(llama, tokens):
     path = "model.layers.1"  # the last block, so that steering it changes nothing that it is handed
     steerer = fitted(llama, sites=path)
@@ -117,7 +118,7 @@ def test_a_part_of_the_text_is_steered(llama, tokens):
         handle = llama.get_submodule(path).register_forward_hook(compare, with_kwargs=True)
         continued(llama, SOURCE[:1], use_cache=False, max_new_tokens=2, min_new_tokens=2)
         handle.remove()
-    whole = {"prompt": [True, True], "continuation": [False, True], "both": [True, True]}
+    whole = {"prompt": [True, True], "last": [True, True], "continuation": [False, True], "both": [True, True]}
     assert changes == whole[tokens]
 
 
@@ -171,6 +172,64 @@ def test_learning_from_the_continuation(llama):
     assert not any(torch.allclose(learned["both"], learned[part]) for part in ("prompt", "continuation"))
     lengths = torch.tensor([len(tokenizer()(text)["input_ids"]) for text in SOURCE + CONTROL])
     assert lengths.min() > 1
+
+
+def test_learning_from_the_last_token_of_the_prompt(llama):
+    steerer = fitted(llama, tokens="last", sites="model.layers.1")
+    assert steerer.manifest["fit"]["tokens"] == "last"
+    shift = steerer.sites["model.layers.1"].method.shift
+
+    def last(texts: tuple[str, ...]) -> torch.Tensor:
+        with BlockOutputs(llama) as seen:
+            states(llama, list(texts))
+        return seen.outputs[0][:, -1].mean(0)  # padded on the left
+
+    prompts = rudeness()
+    assert torch.allclose(shift, last(prompts.texts("target")) - last(prompts.texts("source")), atol=1e-4)
+
+
+class BlockOutputs:
+    """What the second decoder layer hands out, call by call."""
+
+    def __init__(self, lm):
+        self.block, self.outputs = lm.get_submodule("model.layers.1"), []
+
+    def __enter__(self):
+        self.handle = self.block.register_forward_hook(lambda module, args, output: self.outputs.append(output))
+        return self
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_last_token_is_found_on_either_side_of_padding(llama, side):
+    before = states(llama, TEXTS, side)
+    with fitted(llama, sites="model.layers.1").attached(llama, tokens="last"):
+        after = states(llama, TEXTS, side)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[:-1], other[:-1])
+        assert not torch.equal(one[-1], other[-1])
+
+
+@pytest.mark.parametrize("read", [None, "model.layers.0"])
+@pytest.mark.parametrize("tokens", ["prompt", "last"])
+def test_a_gate_that_averages_decides_on_the_prompt(llama, tokens, read):
+    """And keeps to it: with a cache it sees one token at a time, without it the whole text each time."""
+    steerer = fitted(llama, gate=ImageMeanGate(dead_zone=0.5), tau=0.5, tokens=tokens, read=read)
+    with steerer.attached(llama):
+        assert continued(llama) == continued(llama, use_cache=False)
+    decided = []
+    with steerer.attached(llama) as attachment:
+        site = attachment.concepts["rude"].sites[-1]
+        handle = llama.get_submodule("model.layers.1").register_forward_hook(
+            lambda *_: decided.append(site._decided["score"].clone())
+        )
+        continued(llama)
+        handle.remove()
+    assert len(decided) == GREEDY["max_new_tokens"]
+    assert all(torch.equal(later, decided[0]) for later in decided)
+    assert decided[0].unique().numel() > 1
 
 
 @pytest.mark.parametrize("gate", ["image_mean", "cast"])

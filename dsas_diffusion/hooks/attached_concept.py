@@ -33,6 +33,7 @@ class AttachedConcept:
         tokens: Which tokens of a text to steer.
         record_gates: Keep what the gates say.
         fitted: Sampling settings of the fit; drawing with others warns once.
+        learned: Which tokens of texts the gates have learned from.
 
     Raises:
         InputError: If λ is not finite, the window is empty, or `half` or `tokens` is unknown.
@@ -50,13 +51,14 @@ class AttachedConcept:
         tokens: Tokens = "both",
         record_gates: bool = False,
         fitted: Mapping[str, Any] | None = None,
+        learned: Tokens | None = None,
     ) -> None:
         self.name, self.strength, self.half = name, checked_strength(strength), checked_half(half)
         self.tokens = checked_tokens(tokens)
         self.start, self.end = _checked_window(start, end)
         self.sites = [AttachedSite(self, steered) for steered in _copied(sites)]
         self.gates = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
-        self._fitted = dict(fitted or {})
+        self._fitted, self._learned = dict(fitted or {}), learned
         #: λ in the running call, by row, or by row and position; 0 where nothing is steered.
         self.weights = torch.zeros(0, 1)
         self._kinds: dict[Any, Tensor] = {}
@@ -131,14 +133,16 @@ class AttachedConcept:
                 self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
 
     def seen_by(self, gate: Gate, activation: Tensor) -> Tensor:
-        """Give the positions that a gate reads: without padding for one that averages over them.
+        """Give the positions that a gate reads: for one that averages over them, those alone that it was learned from.
 
         Args:
             gate: The gate.
             activation: t, all positions.
         """
-        averages = gate.unit in ("sample", "prompt")
-        return activation if self._call is None or not averages else self._call.filled(activation)
+        if self._call is None or gate.unit not in ("sample", "prompt"):
+            return activation
+        call = self._call.only("last") if self._learned == "last" else self._call
+        return call.filled(activation)
 
     def decides_once(self, gate: Gate) -> bool:
         """Whether a gate's scores of a run's first call hold for the whole run.

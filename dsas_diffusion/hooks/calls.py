@@ -7,13 +7,14 @@ from typing import ClassVar, Literal, Self, get_args
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..core.features import grid_of, pool
 from ..errors import InputError
 from .guidance import Half
 
-#: Which tokens of a text are learned from, or steered.
-Tokens = Literal["prompt", "continuation", "both"]
+#: Which tokens of a text are learned from, or steered; `"last"` is the prompt's last one, which decides how it goes on.
+Tokens = Literal["prompt", "last", "continuation", "both"]
 
 
 def checked_tokens(tokens: Tokens) -> Tokens:
@@ -296,9 +297,19 @@ class TextCall(Call):
         """See :meth:`Call.included`."""
         if tokens == "both" or (tokens == "prompt" and self.prompt is None):
             return None
+        if tokens == "last":
+            return self._last()
         own = torch.zeros(1, self.tokens, dtype=torch.bool, device=self.device)
         own[:, : self.prompt] = True
         return own if tokens == "prompt" else ~own
+
+    def _last(self) -> Tensor:
+        prompt = self.tokens if self.prompt is None else self.prompt
+        counts = torch.ones(1, prompt, dtype=torch.bool, device=self.device)
+        if self.mask is not None:
+            counts = self.mask[:, :prompt]
+        later = counts.flip(1).cumsum(1).flip(1)  # how many count from here on
+        return F.pad(counts & (later == 1), (0, self.tokens - prompt))
 
     def only(self, tokens: Tokens) -> Self:
         """See :meth:`Call.only`."""

@@ -70,7 +70,8 @@ class Steerer:
             end: Share of the denoising steps after which it ends, in (0, 1].
             half: Which half of the rows to steer where there is guidance: `"conditional"`, `"unconditional"` or
                 `"both"`.
-            tokens: Which tokens of a language model's texts to steer: the prompt's, those that continue it, or both.
+            tokens: Which tokens of a language model's texts to steer: the prompt's, its last one alone, those that
+                continue it, or prompt and continuation.
             record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result.
 
         Returns:
@@ -118,6 +119,7 @@ class Steerer:
             list(self.sites.values()),
             self.strength if strength is None else strength,
             fitted=self.manifest["generation"],
+            learned=self.manifest["fit"].get("tokens"),
             **settings,
         )
 

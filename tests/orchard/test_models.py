@@ -7,9 +7,9 @@ import pytest
 from dsas_diffusion import orchard
 from dsas_diffusion.orchard.measures import clip_figures, detector_figures, pipeline_figures
 from dsas_diffusion.orchard.pipeline import PIPELINES
+from dsas_diffusion.orchard.text.measures import language_figures
 from dsas_diffusion.orchard.training.dit import build_transformer
 from dsas_diffusion.orchard.training.unet import build_unet
-from dsas_diffusion.orchard.text.measures import language_figures
 from dsas_diffusion.orchard.weight_files import WEIGHTS
 
 MEGABYTE = 1_000_000
