@@ -283,7 +283,8 @@ def page(rows: list[list[Any]], options: argparse.Namespace) -> str:
     lines = [
         "# What steering costs",
         "",
-        f"`python -m benchmarks.overhead --denoisers {' '.join(options.denoisers)} --size {options.size}`, "
+        f"`python -m benchmarks.overhead --denoisers {' '.join(options.denoisers)} --size {options.size}"
+        f"{' --compiled' * options.compiled}`, "
         f"{date.today()}, {machine}, torch {torch.__version__} ({platform.machine()}).",
         "",
         f"Full-size denoisers with random weights, one picture of {options.size}×{options.size} with guidance, steered "

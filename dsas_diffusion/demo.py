@@ -53,7 +53,7 @@ class Task:
 
 
 TASKS: Final[dict[Goal, dict[PipelineName, Task]]] = {
-    "remove": {"unet": Task(2.5), "dit": Task(1.5, settings={"patch": {"core": 0.7}})},
+    "remove": {"unet": Task(2.5), "dit": Task(2.0, settings={"patch": {"core": 0.7}})},
     "blur": {
         "unet": Task(1.5, "orchard/blur", {"patch": {"core": 0.5}}),
         "dit": Task(2.0, "orchard/blur", {"patch": {"core": 0.5}}),

@@ -13,7 +13,7 @@ import torch
 from diffusers import ClassifierFreeGuidance, DiffusionPipeline, LayerSkipConfig, PerturbedAttentionGuidance
 from diffusers.modular_pipelines import FluxAutoBlocks, ModularPipelineBlocks, StableDiffusionXLAutoBlocks
 from diffusers.utils import dynamic_modules_utils
-from tiny import tiny_concept, tiny_pipeline
+from tiny import hooks_left, open_steerer, tiny_pipeline
 from zoo import FAMILIES, Family, draw
 
 import dsas_diffusion as dsas
@@ -68,7 +68,7 @@ def plain(family):
 
 @pytest.fixture(scope="module")
 def steerer(family, plain):
-    return fitted(family, plain)
+    return open_steerer(plain, generation=family.generation)
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +85,6 @@ def pipe(repository, file):
     pipe = DiffusionPipeline.from_pretrained(repository, custom_pipeline=file, trust_remote_code=True)
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def fitted(family: Family, pipe: DiffusionPipeline) -> dsas.Steerer:
-    """A steerer open everywhere, so that every row and position that may change does."""
-    settings = {"gate": "always", "map_from": "pooled", "strength": 4.0, "batch_size": 4, "progress": False}
-    return dsas.fit(pipe, tiny_concept(), generation=family.generation, **settings)
-
-
-def hooks(pipe) -> int:
-    modules = list(denoiser_of(pipe).modules())
-    own = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
-    return own + sum(len(module._diffusers_hook.hooks) for module in modules if hasattr(module, "_diffusers_hook"))
 
 
 def test_it_draws_what_the_plain_pipeline_draws_with_the_steerer_attached(family, plain, pipe, steerer, tmp_path):
@@ -117,7 +105,7 @@ def test_it_draws_what_the_plain_pipeline_draws_with_the_steerer_attached(family
     assert torch.equal(mixed[1], unsteered[1])
     pipe.unload_steering()
     assert torch.equal(draw(family, pipe, PROMPTS), unsteered)
-    assert hooks(pipe) == 0
+    assert hooks_left(pipe) == 0
 
 
 def test_its_call_takes_a_strength_beside_what_the_plain_class_takes(plain, pipe):
@@ -205,7 +193,7 @@ def modular(request) -> tuple[Family, dsas.Steerer, DiffusionPipeline, Callable[
         settings = {**call, "generator": torch.Generator().manual_seed(0), "output": "images", **settings}
         return pipe(prompt=PROMPTS, output_type="pt", **settings)
 
-    return family, fitted(family, parts), pipe, drawn
+    return family, open_steerer(parts, generation=family.generation), pipe, drawn
 
 
 def test_the_block_steers_a_modular_pipeline_and_leaves_no_hook(modular, tmp_path):
@@ -223,7 +211,7 @@ def test_the_block_steers_a_modular_pipeline_and_leaves_no_hook(modular, tmp_pat
         drawn(steering_strength=1.0)
     with pytest.raises(dsas.InputError, match="strength has 3 numbers"):  # while it denoises
         drawn(steering=steerer, steering_strength=[1.0, 2.0, 3.0])
-    assert hooks(pipe) == 0
+    assert hooks_left(pipe) == 0
     assert "denoise" in pipe.blocks.get_workflow("text2image").sub_blocks
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny import tiny_concept
+from tiny import hooks_left, open_steerer, tiny_concept
 from zoo import FAMILIES, Family, draw, pictures
 
 import dsas_diffusion as dsas
@@ -31,7 +31,7 @@ def pipe(family):
 @pytest.fixture(scope="module")
 def steerer(family, pipe):
     """Open everywhere, so that every row and position that may change does."""
-    return fitted(family, pipe, gate="always", map_from="pooled", strength=4.0)
+    return open_steerer(pipe, generation=generation(family))
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,13 @@ def plain(family, pipe):
     return draw(family, pipe, PROMPTS)
 
 
-def fitted(family: Family, pipe, **settings) -> dsas.Steerer:
-    generation = {**family.generation, **pictures(family)}
-    return dsas.fit(pipe, tiny_concept(), generation=generation, progress=False, batch_size=4, **settings)
+def generation(family: Family) -> dict[str, object]:
+    return {**family.generation, **pictures(family)}
 
 
 def left_behind(pipe) -> list[str]:
     """Hooks of any kind in the denoiser, and attributes of the pipeline itself, that steering may have left."""
-    modules = list(denoiser_of(pipe).modules())
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
-    hooks += sum(len(m._diffusers_hook.hooks) for m in modules if hasattr(m, "_diffusers_hook"))
+    hooks = hooks_left(pipe)
     return [f"{hooks} hooks"] * bool(hooks) + [
         name for name in ("prepare_latents", "check_inputs", "encode_prompt", "_dsas_adapters") if name in vars(pipe)
     ]
@@ -142,7 +139,7 @@ def test_other_presets_steer_and_come_out_again(family, pipe, plain, preset):
         with pytest.raises(dsas.InputError, match="matches nothing in this"):
             find_sites(denoiser_of(pipe), preset)
         return
-    steerer = fitted(family, pipe, sites=preset, gate="always", map_from="pooled", strength=4.0)
+    steerer = open_steerer(pipe, sites=preset, generation=generation(family))
     with steerer.attached(pipe, record_gates=True) as run:
         assert not torch.equal(draw(family, pipe, PROMPTS), plain)
     grids = {tuple(found.shape[2:]) for found in run.gate_maps().values()}
@@ -183,7 +180,8 @@ def test_shapes_are_those_of_the_family(family, pipe):
 
 
 def test_the_patch_gate_is_learned_from_twins(family, pipe, plain):
-    steerer = fitted(family, pipe, gate="patch", map_from="pooled", tau=0.5, positions=64, strength=3.0)
+    settings = {"map_from": "pooled", "tau": 0.5, "positions": 64, "strength": 3.0, "batch_size": 4}
+    steerer = dsas.fit(pipe, tiny_concept(), gate="patch", generation=generation(family), progress=False, **settings)
     assert all(s.reads["where"].kind == "block" for s in steerer.sites.values())
     assert all(s.measured["gate_on_source"] >= s.measured["gate_on_control"] for s in steerer.sites.values())
     with steerer.attached(pipe, 0.0):

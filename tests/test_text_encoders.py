@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny import GENERATION, tiny_concept, tiny_pipeline
+from tiny import GENERATION, hooks_in, open_steerer, tiny_concept, tiny_pipeline
 from tiny import draw as draw_tiny
 from torch import nn
 from zoo import FAMILIES, draw, pictures
@@ -28,11 +28,7 @@ def pipe(family):
 
 
 def fitted(pipe, generation=None, **settings) -> dsas.Steerer:
-    """Open everywhere, so that every token that may change does."""
-    settings = {"gate": "always", "strength": 4.0, **settings}
-    return dsas.fit(
-        pipe, tiny_concept(), sites="text-encoder", generation=generation, progress=False, batch_size=4, **settings
-    )
+    return open_steerer(pipe, sites="text-encoder", generation=generation, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +37,8 @@ def steerer(family, pipe):
 
 
 def hooks_left(pipe) -> int:
-    """How many hooks of either kind the pipeline's models carry."""
-    modules = [m for part in pipe.components.values() if isinstance(part, nn.Module) for m in part.modules()]
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
-    return own + sum(len(m._diffusers_hook.hooks) for m in modules if hasattr(m, "_diffusers_hook"))
+    """How many the pipeline's models carry."""
+    return hooks_in(*(part for part in pipe.components.values() if isinstance(part, nn.Module)))
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """Tiny pipelines of the real classes with random weights, built in memory."""
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+import dsas_diffusion as dsas
+from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.prompts import Concept, Prompt, PromptSet
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+STRENGTH = 4.0
 GENERATION = {"num_inference_steps": 2, "guidance_scale": 4.0, "height": 16, "width": 16}
 
 
@@ -78,7 +82,19 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **set
     return pipe(prompts, generator=generators, output_type="pt", **{**GENERATION, **settings}).images
 
 
-def hooks_left(pipe: StableDiffusionPipeline) -> int:
-    """How many hooks of either kind the U-Net carries."""
-    own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in pipe.unet.modules())
-    return own + sum(len(m._diffusers_hook.hooks) for m in pipe.unet.modules() if hasattr(m, "_diffusers_hook"))
+def open_steerer(pipe: DiffusionPipeline, **settings: object) -> dsas.Steerer:
+    """A steerer whose gates stand open, so that every row and position that may change does."""
+    settings = {"gate": "always", "map_from": "pooled", "strength": STRENGTH, "batch_size": 4, **settings}
+    return dsas.fit(pipe, tiny_concept(), progress=False, **settings)
+
+
+def hooks_left(pipe: DiffusionPipeline) -> int:
+    """How many hooks of either kind the denoiser carries."""
+    return hooks_in(denoiser_of(pipe))
+
+
+def hooks_in(*models: nn.Module) -> int:
+    """How many hooks of either kind models carry."""
+    modules = [module for model in models for module in model.modules()]
+    own = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+    return own + sum(len(module._diffusers_hook.hooks) for module in modules if hasattr(module, "_diffusers_hook"))

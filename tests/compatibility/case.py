@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from tiny import tiny_concept
+from tiny import STRENGTH, open_steerer
 from torch import nn
 from zoo import FAMILIES, draw, pictures
 
@@ -15,7 +15,6 @@ from dsas_diffusion.hooks.discovery import image_index
 from dsas_diffusion.hooks.guidance import denoiser_of
 
 PROMPTS = ["zzz zuzu", "eee oror"]
-STRENGTH = 4.0
 HEADS = "attention-heads"
 #: Presets whose sites are hooked in different ways: module outputs, leaves with weights of their own, their inputs.
 KINDS = ("auto", "norms", HEADS)
@@ -60,20 +59,7 @@ class Case:
 @cache
 def fitted(name: str, sites: str) -> dsas.Steerer:
     family = FAMILIES[name]
-    return fit(family.build(), sites=sites, generation={**family.generation, **pictures(family)})
-
-
-def fit(pipe, **settings) -> dsas.Steerer:
-    return dsas.fit(
-        pipe,
-        tiny_concept(),
-        gate="always",
-        map_from="pooled",
-        strength=STRENGTH,
-        batch_size=4,
-        progress=False,
-        **settings,
-    )
+    return open_steerer(family.build(), sites=sites, generation={**family.generation, **pictures(family)})
 
 
 @cache

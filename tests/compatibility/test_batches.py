@@ -1,9 +1,10 @@
 """Batches: steered and unsteered prompts together, and prompts that come as embeddings."""
 
 import torch
+from tiny import STRENGTH
 from works import works
 
-from compatibility.case import PROMPTS, QUIET, STRENGTH, Case, pictures_of, seeds
+from compatibility.case import PROMPTS, QUIET, Case, pictures_of, seeds
 
 pytestmark = QUIET
 

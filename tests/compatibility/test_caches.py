@@ -14,10 +14,11 @@ from diffusers.hooks import (
     apply_faster_cache,
     apply_first_block_cache,
 )
+from tiny import STRENGTH
 from works import works
 
 import dsas_diffusion as dsas
-from compatibility.case import QUIET, STRENGTH, Case, assert_clean, die, pictures_of
+from compatibility.case import QUIET, Case, assert_clean, die, pictures_of
 
 pytestmark = QUIET
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny import STRENGTH
 from works import works
 
 import dsas_diffusion as dsas
-from compatibility.case import PROMPTS, QUIET, STRENGTH, Case, assert_clean, die, pictures_of
+from compatibility.case import PROMPTS, QUIET, Case, assert_clean, die, pictures_of
 
 pytestmark = QUIET
 

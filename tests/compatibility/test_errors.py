@@ -3,10 +3,11 @@
 import pytest
 import torch
 from diffusers.hooks import LayerSkipConfig, apply_layer_skip
+from tiny import STRENGTH, open_steerer
 from works import works
 
 import dsas_diffusion as dsas
-from compatibility.case import QUIET, STRENGTH, Case, assert_clean, fit, pictures_of
+from compatibility.case import QUIET, Case, assert_clean, pictures_of
 
 pytestmark = QUIET
 
@@ -37,7 +38,7 @@ def test_a_site_that_never_runs(name, steps):
     assert_clean(case.pipe)
     assert not torch.equal(case.draw(), plain)
     with pytest.raises(dsas.InputError, match=rf"{blocks}\.1\.attn.* never ran"):
-        fit(case.pipe, generation=case.family.generation)
+        open_steerer(case.pipe, generation=case.family.generation)
     getattr(case.denoiser, blocks)[1]._diffusers_hook.remove_hook("layer_skip_hook")
     assert torch.equal(case.draw(), plain)
 

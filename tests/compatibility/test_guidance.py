@@ -3,12 +3,13 @@
 import diffusers
 import pytest
 import torch
+from tiny import STRENGTH, open_steerer
 from works import works
 from zoo import text
 from zoo.family import enliven
 from zoo.unets import _unet_sizes
 
-from compatibility.case import PROMPTS, QUIET, STRENGTH, Case, fit, outputs_of, seeds
+from compatibility.case import PROMPTS, QUIET, Case, outputs_of, seeds
 
 pytestmark = QUIET
 
@@ -101,7 +102,7 @@ def test_three_predictions_in_one_call():
     case.pipe.set_progress_bar_config(disable=True)
     settings = {"image": torch.rand(1, 3, 24, 16, generator=seeds()[0]), "num_inference_steps": 2}
     settings |= {"guidance_scale": 4.0, "image_guidance_scale": 2.0}
-    case.steerer = fit(case.pipe, generation=settings)
+    case.steerer = open_steerer(case.pipe, generation=settings)
     found = case.rows(lambda: case.pipe(PROMPTS, generator=seeds(), output_type="pt", **settings))
     assert found[0] == "110000"
 

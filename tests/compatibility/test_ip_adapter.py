@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from tiny import open_steerer
 from works import works
 
 import dsas_diffusion as dsas
 from compatibility import ip_adapters
-from compatibility.case import HEADS, KINDS, QUIET, Case, assert_clean, both_orders, fit, pictures_of
+from compatibility.case import HEADS, KINDS, QUIET, Case, assert_clean, both_orders, pictures_of
 from dsas_diffusion.hooks.fingerprint import weights_of
 from dsas_diffusion.hooks.sites import all_sites
 
@@ -49,7 +50,7 @@ def test_guidance_with_an_ip_adapter(name):
 def test_fitted_with_an_ip_adapter(name, sites, tmp_path):
     case = Case(name, sites)
     ip_adapters.load(case)
-    steerer = fit(case.pipe, sites=sites, generation={**case.family.generation, **case.settings})
+    steerer = open_steerer(case.pipe, sites=sites, generation={**case.family.generation, **case.settings})
     assert steerer.sites.keys() == case.steerer.sites.keys()
     steerer = dsas.Steerer.from_pretrained(steerer.save_pretrained(tmp_path / "steerer"))
     plain = case.draw()

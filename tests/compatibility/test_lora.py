@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from tiny import STRENGTH, open_steerer
 from works import works
 
 import dsas_diffusion as dsas
-from compatibility.case import HEADS, QUIET, STRENGTH, Case, assert_clean, both_orders, fit, pictures_of
+from compatibility.case import HEADS, QUIET, Case, assert_clean, both_orders, pictures_of
 from compatibility.loras import load, lora, pictures_with
 
 pytestmark = QUIET
@@ -170,7 +171,7 @@ def test_lora_beside_steering_adapters(name):
 def test_fitted_with_a_lora(name):
     case, other = Case(name), Case(name)
     load(case)
-    steerer = fit(case.pipe, generation=case.family.generation)
+    steerer = open_steerer(case.pipe, generation=case.family.generation)
     with steerer.attached(other.pipe):
         assert not close(other.draw(), pictures_of(name)[0])
     assert_unloaded(other)

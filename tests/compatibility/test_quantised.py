@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import TorchAoConfig
+from tiny import open_steerer
 from torchao.quantization import Int8Tensor, Int8WeightOnlyConfig, quantize_
 from works import works
 
 import dsas_diffusion as dsas
-from compatibility.case import KINDS, QUIET, Case, assert_clean, both_orders, fit, pictures_of
+from compatibility.case import KINDS, QUIET, Case, assert_clean, both_orders, pictures_of
 from compatibility.loras import load, pictures_with
 
 pytestmark = QUIET
@@ -70,8 +71,8 @@ def test_fitted_on_quantised_weights(name, method, tmp_path):
     settings = {"method": method, "generation": case.family.generation}
     if method == "lineas":
         settings["training"] = dsas.Training(iterations=20)
-    steerer = fit(case.pipe, **settings)
-    expected = drawn(other, fit(other.pipe, **settings))
+    steerer = open_steerer(case.pipe, **settings)
+    expected = drawn(other, open_steerer(other.pipe, **settings))
     assert_near(drawn(case, steerer), expected)
     assert_near(drawn(other, steerer), expected)
 
