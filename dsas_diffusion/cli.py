@@ -102,7 +102,7 @@ def _parser(command: str, function: Callable[..., Any]) -> Any:
         def add_argument(self, *args: Any, **kwargs: Any) -> Any:
             from jsonargparse import ActionYesNo  # here, since this method is run outside of its module, too
 
-            if kwargs.get("type") is bool:
+            if kwargs.get("type") in (bool, bool | None):
                 del kwargs["type"]
                 kwargs["action"] = ActionYesNo
             return super().add_argument(*args, **kwargs)

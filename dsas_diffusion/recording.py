@@ -133,6 +133,12 @@ def record(
         found = twin_regions(torch.cat(pictures["source"]), torch.cat(pictures["target"])).float()
     marked = ("source", "target") if concept.twins else ("source",)
     recorded = {group: recorders[group].samples(found if group in marked else None) for group in groups}
+    if not recorded["source"] and not host.draws:
+        raise InputError(
+            f"No token was recorded: tokens={host.tokens!r} leaves none, since the model reads what it has made except "
+            "for the last token. Ask for at least 2 with generation={'max_new_tokens': …}, and look whether it "
+            "continues the source prompts at all."
+        )
     if not recorded["source"]:
         raise InputError(
             f"No denoising step was recorded: steps={sorted(recording.steps or ())} names none of those that ran. "
