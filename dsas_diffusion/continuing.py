@@ -1,4 +1,4 @@
-"""Continues prompts by a language model, with steering and without: rows for a file, a view of them, a few for a card."""
+"""Continues prompts by a language model, steered and not: rows for a file, a view of them, a few for a model card."""
 
 import json
 import shutil

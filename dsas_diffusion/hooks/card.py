@@ -113,7 +113,7 @@ def model_card(manifest: Mapping[str, Any], diagnosis: Diagnosis, card: Card, so
         parts += [_plain(card.caption)] if card.caption else []
     if card.continuations:
         parts += ["## Continuations", *([_plain(card.caption)] if card.caption else []), _continued(card.continuations)]
-    parts += ["## Use", _use_of_text(manifest, source) if _is_language(manifest) else _use(manifest, source)]
+    parts += ["## Use", _use_of_text(manifest, card, source) if _is_language(manifest) else _use(manifest, source)]
     if card.figures:
         parts += ["## Figures", *([_plain(card.about)] if card.about else []), _figures(card.figures)]
     parts += ["## Where it comes from", _origin(manifest)]
@@ -158,11 +158,12 @@ def _is_language(manifest: Mapping[str, Any]) -> bool:
     return "text" in manifest
 
 
-def _use_of_text(manifest: Mapping[str, Any], source: str) -> str:
+def _use_of_text(manifest: Mapping[str, Any], card: Card, source: str) -> str:
     base, told = manifest["model"].get("id"), manifest["text"]
     auto = "AutoModelForSeq2SeqLM" if manifest["model"]["config"].get("is_encoder_decoder") else "AutoModelForCausalLM"
     name = _literal(base or "the-base-model")
-    prompt = _literal(manifest["concept"].get("text") or manifest["concept"]["label"])
+    concept = manifest["concept"]
+    prompt = _literal(card.continuations[0].prompt if card.continuations else concept.get("text") or concept["label"])
     lines = [
         "import dsas_diffusion as dsas",
         f"from transformers import {auto}, AutoTokenizer",
