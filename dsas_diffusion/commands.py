@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -109,8 +109,9 @@ def fit(
             "max_new_tokens says how far prompts are continued, but tokens=prompt learns from the prompts alone. Add "
             "--tokens continuation or both, or leave it out."
         )
+    continuing = _continuing(max_new_tokens)
     pipe, tokenizer = _loaded(model, language, device, precision)
-    generation = _continuing(max_new_tokens) if language and tokens not in (None, "prompt") else drawing
+    generation = continuing if language and tokens not in (None, "prompt") else drawing
     with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:  # a taken place is refused at once
         steerer = learn(
             pipe,
@@ -135,7 +136,7 @@ def fit(
             generation=generation,
         )
         if picture and language:
-            writer = Writer(pipe, tokenizer, _continuing(max_new_tokens), batch_size=batch_size, chat=chat)
+            writer = Writer(pipe, tokenizer, continuing, batch_size=batch_size, chat=chat)
             steerer.card = continued_card(writer, steerer, concept)
         elif picture:
             steerer.card = pictured_card(pipe, steerer, concept, batch_size=batch_size)
@@ -214,7 +215,7 @@ def generate(
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
     tokens: Tokens | None = None,
-    chat: bool | None = None,
+    chat: Literal["auto", "on", "off"] = "auto",
     max_new_tokens: int | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -243,7 +244,7 @@ def generate(
         guidance_scale: Guidance scale; by default that of the fit.
         tokens: Which tokens of a language model's texts to steer: those of the prompt, of what continues it, or both
             (the default).
-        chat: Put a language model's prompts into the tokenizer's chat template; by default as the fit did.
+        chat: Whether to put a language model's prompts into the tokenizer's chat template; auto does as the fit did.
         max_new_tokens: How many tokens continue a prompt at most; by default those of the fit, or 50.
         temperature: Sample from a language model at this temperature; 0 takes the most likely token each time. By
             default as the model's own settings say, which is mostly that.
@@ -265,13 +266,15 @@ def generate(
     drawing = _generation(num_inference_steps, guidance_scale)
     window = {"start": start or None, "end": None if end == 1 else end}
     writing = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "samples": samples}
-    language = _is_language(model, {**drawing, **window}, {**writing, "tokens": tokens, "chat": chat})
+    language = _is_language(
+        model, {**drawing, **window}, {**writing, "tokens": tokens, "chat": None if chat == "auto" else chat}
+    )
     continuing = sampling(max_new_tokens, temperature, top_p, samples)
     loaded = Steerer.from_pretrained(steerer)
     pipe, tokenizer = _loaded(model, language, device, precision)
     if language:
         generation = {"max_new_tokens": TOKENS, **loaded.manifest["generation"], **continuing}
-        templated = loaded.manifest.get("text", {}).get("chat", False) if chat is None else chat
+        templated = loaded.manifest.get("text", {}).get("chat", False) if chat == "auto" else chat == "on"
         writer = Writer(pipe, tokenizer, generation, seed, batch_size, templated)
         with atomic_folder(out, overwrite=_WRITTEN) as folder:
             rows = continue_twins(writer, loaded, asked, twins, gates, strength=strength, tokens=tokens or "both")

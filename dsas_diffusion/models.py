@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from .errors import InputError
 
@@ -112,7 +113,7 @@ def load_language(
         _check_head(name, config)
         kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         loaded, told = kind.from_pretrained(name, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

@@ -107,7 +107,12 @@ def record(
     positions = min(recording.positions, max(1, POSITIONS // most))
     recorders, pictures = {}, {}
     total = sum(len(texts) for texts, _ in groups.values())
-    with tqdm(total=total, desc=f"fit {concept.name}", unit="picture" if host.draws else "text", disable=not recording.progress) as bar:
+    with tqdm(
+        total=total,
+        desc=f"fit {concept.name}",
+        unit="picture" if host.draws else "text",
+        disable=not recording.progress,
+    ) as bar:
         for group, (texts, first) in groups.items():
             output = "pil" if callable(regions) and group == "source" else "latent"
             with _steering(host, () if group in ("target", "to") else steered, strength), host.reader() as calls:
