@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import InputError
+from ..hooks.language import device_of_inputs
 
 
 def tokenized(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], chat: bool = False) -> Any:
@@ -37,7 +38,7 @@ def tokenized(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], chat
         add_special_tokens=not chat,  # which a template has already
     )
     _check_lengths(model, texts, batch["attention_mask"].sum(1).tolist(), 0)
-    return batch.to(model.device)
+    return batch.to(device_of_inputs(model))
 
 
 def check_texts(
@@ -226,7 +227,8 @@ def generate(
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, but must be 1 or more.")
     check_texts(model, tokenizer, texts, chat, generation)
-    devices = [model.device] if model.device.type == "cuda" else []
+    device = device_of_inputs(model)
+    devices = [device] if device.type == "cuda" else []
     for number, start in enumerate(range(0, len(texts), batch_size)):
         batch = tokenized(model, tokenizer, texts[start : start + batch_size], chat)
         with torch.no_grad(), torch.random.fork_rng(devices):

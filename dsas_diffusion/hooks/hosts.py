@@ -13,7 +13,7 @@ from ..errors import InputError
 from .call_reader import CallReader
 from .calls import Call, Tokens, checked_tokens
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
-from .language import LanguageReader, stacks_of
+from .language import LanguageReader, device_of_inputs, stacks_of
 from .reader import Reader
 from .text_encoders import PREFIX, TextEncoders, TextReader
 
@@ -206,7 +206,7 @@ class LanguageHost(Host):
         return stacks_of(self.owner)
 
     def run_once(self, generation: Mapping[str, Any]) -> None:
-        ids = torch.arange(TRIED, device=self.owner.device)[None]
+        ids = torch.arange(TRIED, device=device_of_inputs(self.owner))[None]
         run: Any = self.owner
         with torch.no_grad():
             run(input_ids=ids, **({"decoder_input_ids": ids} if self.owner.config.is_encoder_decoder else {}))

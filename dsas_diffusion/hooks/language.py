@@ -26,6 +26,15 @@ def stacks_of(model: PreTrainedModel) -> list[nn.Module]:
     return [model.base_model]
 
 
+def device_of_inputs(model: PreTrainedModel) -> torch.device:
+    """Give the device that a model takes its tokens on; of one that is offloaded whole, the processor.
+
+    Args:
+        model: The model, in one place or spread over a device map.
+    """
+    return torch.device("cpu") if model.device.type == "meta" else model.device
+
+
 class LanguageReader(Reader):
     """Reads every call of a language model before it runs.
 
