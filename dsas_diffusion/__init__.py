@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .fitting import fit
     from .hooks.attention_maps import AttentionMaps
     from .hooks.attention_processor import DSASAttnProcessor
-    from .hooks.card import Card
+    from .hooks.card import Card, Continuation
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
     from .training_loop import DivergedError, Training
@@ -32,6 +32,7 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "AttentionMaps": "hooks.attention_maps",
     "Card": "hooks.card",
+    "Continuation": "hooks.card",
     "DSASAttnProcessor": "hooks.attention_processor",
     "DivergedError": "training_loop",
     "InputError": "errors",
@@ -55,6 +56,7 @@ _HOMES = {
 __all__ = [
     "AttentionMaps",
     "Card",
+    "Continuation",
     "DSASAttnProcessor",
     "DivergedError",
     "InputError",

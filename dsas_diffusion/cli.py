@@ -120,11 +120,11 @@ def _parser(command: str, function: Callable[..., Any]) -> Any:
 def _in_one_paragraph(message: str, command: str) -> str:
     """Say in one paragraph what jsonargparse says in many lines."""
     see = f"`dsas {command} --help` describes the options."
-    choice = re.search(r'Parser key "(\w+)":\s+Expected an? typing\.Literal\[(.*?)\]\. Got value: (.*)', message)
-    if choice:
-        accepted = ", ".join(re.findall(r"'([^']*)'", choice[2]))
-        return f"--{choice[1]} is {choice[3]!r}, but must be one of: {accepted}. {see}"
-    key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"Given value: (.*)", message)
+    key, value = re.search(r'Parser key "(\w+)"', message), re.search(r"(?:Given|Got) value: (.*)", message)
+    choice = re.search(r"Expected an? typing\.Literal\[(.*?)\]", message)
+    if choice and key and value:
+        accepted = ", ".join(re.findall(r"'([^']*)'", choice[1]))
+        return f"--{key[1]} is {value[1]!r}, but must be one of: {accepted}. {see}"
     kinds = re.findall(r"Expected an? <class '(\w+)'>", message)
     if not key or not value:
         return f"{' '.join(message.split()).rstrip('.')}. {see}"

@@ -1,12 +1,14 @@
-"""`dsas fit`, `calibrate`, `generate` and `inspect`: any pipeline, any prompt set, any steerer."""
+"""`dsas fit`, `calibrate`, `generate` and `inspect`: any pipeline or language model, any prompt set, any steerer."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
 from .backends.diffusion import quiet
 from .calibration import calibrate as find_strength
+from .continuing import TOKENS, Writer, as_jsonl, continue_twins, continued_card, sampling, shown
 from .drawing import draw, draw_twins, pictured_card, write_prompts
 from .errors import InputError
 from .evaluation.gate_pictures import overlay
@@ -14,7 +16,8 @@ from .evaluation.report import contact_sheet, format_table
 from .files import atomic_folder
 from .fit_settings import Estimation
 from .fitting import fit as learn
-from .hooks.hosts import host_of
+from .hooks.calls import Tokens
+from .hooks.hosts import Host, host_of
 from .hooks.shapes import Shape, shapes_of
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
@@ -22,11 +25,12 @@ from .hooks.storage import FILES
 from .hooks.text_encoders import TextEncoders
 from .judges import concept_judge
 from .learning import MapFrom, Weighting
-from .models import Precision, device_of, load_pipeline
+from .models import ORCHARD_LANGUAGE, Precision, device_of, is_language, load_language, load_pipeline
 from .prompts import Prompt, load_prompts, read_prompts
 from .training_loop import Training
 
 _DRAWN = ("steered", "unsteered", "prompts.jsonl", "grid.png", "gates.png")
+_WRITTEN = ("continuations.jsonl",)
 
 
 def fit(
@@ -47,6 +51,9 @@ def fit(
     strength: float = 1.0,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    tokens: Tokens | None = None,
+    chat: bool = False,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
     picture: bool = True,
@@ -54,14 +61,15 @@ def fit(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Learn to suppress one concept in a pipeline's pictures, and save the steerer.
+    """Learn to suppress one concept in a pipeline's pictures or a language model's texts, and save the steerer.
 
     Args:
-        prompts: A prompt set: a bundled name such as orchard/banana, a folder, or a file.
+        prompts: A prompt set: a bundled name such as orchard/banana or orchard/rudeness, a folder, or a file.
         out: Folder for the steerer.
-        model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
+        model: The pipeline: orchard, a folder in Diffusers' format, or a hub id; or a language model: orchard/language,
+            a folder in Transformers' format, or a hub id.
         method: How to steer, by name.
-        gate: When and where to steer, by name; auto is patch in pictures and logistic in text encoders.
+        gate: When and where to steer, by name; auto is patch in pictures and logistic in texts.
         sites: A preset or pattern of the sites to steer, or several as a list; by default auto. Single attention heads
             are attention-heads, the pipeline's text encoders text-encoder.
         read: The site that gates read; auto chooses for gates that see places, null is each its own.
@@ -77,10 +85,15 @@ def fit(
         strength: The strength that the steerer has where none is given.
         num_inference_steps: Denoising steps; by default the pipeline's own.
         guidance_scale: Guidance scale; by default the pipeline's own.
+        tokens: Which tokens of a language model's texts are learned from: those of the prompts (the default), of what
+            continues them, or both.
+        chat: Put a language model's prompts into the tokenizer's chat template.
+        max_new_tokens: How many tokens continue a prompt, where these are learned from; by default 50.
         seed: First seed.
         batch_size: Prompts at a time.
-        picture: Draw a few prompts without and with steering for the steerer's model card.
-        precision: The type of the pipeline's weights.
+        picture: Draw a few prompts without and with steering for the steerer's model card; a language model continues
+            them.
+        precision: The type of the model's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         overwrite: Replace a steerer that is there already.
 
@@ -88,11 +101,24 @@ def fit(
         InputError: If something handed in can't be used.
     """
     concept = load_prompts(prompts)
-    pipe = load_pipeline(model, device_of(device), precision)
+    drawing = _generation(num_inference_steps, guidance_scale)
+    writing = {"tokens": tokens, "chat": chat or None, "max_new_tokens": max_new_tokens}
+    language = _is_language(model, drawing, writing)
+    if language and tokens in (None, "prompt") and max_new_tokens is not None:
+        raise InputError(
+            "max_new_tokens says how far prompts are continued, but tokens=prompt learns from the prompts alone. Add "
+            "--tokens continuation or both, or leave it out."
+        )
+    continuing = _continuing(max_new_tokens)
+    pipe, tokenizer = _loaded(model, language, device, precision)
+    generation = continuing if language and tokens not in (None, "prompt") else drawing
     with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:  # a taken place is refused at once
         steerer = learn(
             pipe,
             concept,
+            tokenizer=tokenizer,
+            tokens=tokens or "prompt",
+            chat=chat,
             method=method,
             gate=gate,
             sites=sites or "auto",
@@ -107,9 +133,12 @@ def fit(
             strength=strength,
             seed=seed,
             batch_size=batch_size,
-            generation=_generation(num_inference_steps, guidance_scale),
+            generation=generation,
         )
-        if picture:
+        if picture and language:
+            writer = Writer(pipe, tokenizer, continuing, batch_size=batch_size, chat=chat)
+            steerer.card = continued_card(writer, steerer, concept)
+        elif picture:
             steerer.card = pictured_card(pipe, steerer, concept, batch_size=batch_size)
         steerer.save_pretrained(folder, overwrite=True)
     print(_described(steerer))
@@ -153,6 +182,11 @@ def calibrate(
     Raises:
         InputError: If something handed in can't be used, or no strength removes enough.
     """
+    if is_language(model):
+        raise InputError(
+            f"{model!r} is a language model, and calibrate judges pictures. Compare a few strengths of its steerer by "
+            "`dsas generate --strength`, and fit it again with the --strength that you choose."
+        )
     loaded, concept, where = Steerer.from_pretrained(steerer), load_prompts(prompts), device_of(device)
     shows = None if removal is None else concept_judge(judge, concept, where)
     pipe = load_pipeline(model, where, precision)
@@ -180,30 +214,46 @@ def generate(
     seed: int = 0,
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
+    tokens: Tokens | None = None,
+    chat: Literal["auto", "on", "off"] = "auto",
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    samples: int | None = None,
     twins: bool = True,
     gates: bool = False,
     batch_size: int = 16,
     precision: Precision = "float32",
     device: str | None = None,
 ) -> None:
-    """Draw prompts with a steerer attached, beside what the pipeline draws without it.
+    """Draw or continue prompts with a steerer attached, beside what the model makes of them without it.
 
     Args:
         steerer: The steerer's folder or hub id.
-        out: Folder for the pictures, prompts.jsonl and grid.png; earlier ones there are replaced.
-        model: The pipeline that the steerer was fitted on: orchard, a folder in Diffusers' format, or a hub id.
+        out: Folder for the pictures, prompts.jsonl and grid.png, or for continuations.jsonl; earlier ones there are
+            replaced.
+        model: The model that the steerer was fitted on: a pipeline (orchard, a folder in Diffusers' format, a hub id)
+            or a language model (orchard/language, a folder in Transformers' format, a hub id).
         prompt: A text, or several as a list.
         prompts: A .jsonl or .csv file of prompts, instead.
         strength: The strength; by default the steerer's own.
         start: Share of the steps after which steering begins.
         end: Share of the steps after which it ends.
-        seed: Seed of the first picture; the others follow.
+        seed: Seed of the first picture, or of the first batch of texts; the others follow.
         num_inference_steps: Denoising steps; by default those of the fit.
         guidance_scale: Guidance scale; by default that of the fit.
-        twins: Draw each prompt without steering too.
-        gates: Write gates.png, too: where the gates were open.
+        tokens: Which tokens of a language model's texts to steer: those of the prompt, of what continues it, or both
+            (the default).
+        chat: Whether to put a language model's prompts into the tokenizer's chat template; auto does as the fit did.
+        max_new_tokens: How many tokens continue a prompt at most; by default those of the fit, or 50.
+        temperature: Sample from a language model at this temperature; 0 takes the most likely token each time. By
+            default as the model's own settings say, which is mostly that.
+        top_p: Sample from the most likely tokens that have this share of the chances.
+        samples: How many continuations of each prompt.
+        twins: Draw or continue each prompt without steering too.
+        gates: Write down, too, where the gates were open: gates.png, or in continuations.jsonl each token's score.
         batch_size: Prompts at a time.
-        precision: The type of the pipeline's weights.
+        precision: The type of the model's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
 
     Raises:
@@ -213,9 +263,25 @@ def generate(
         raise InputError("Give either prompt, one text or several, or prompts, a file.")
     texts = [prompt] if isinstance(prompt, str) else prompt or []
     asked = [Prompt(text) for text in texts] if prompts is None else read_prompts(prompts)
+    drawing = _generation(num_inference_steps, guidance_scale)
+    window = {"start": start or None, "end": None if end == 1 else end}
+    writing = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "samples": samples}
+    language = _is_language(
+        model, {**drawing, **window}, {**writing, "tokens": tokens, "chat": None if chat == "auto" else chat}
+    )
+    continuing = sampling(max_new_tokens, temperature, top_p, samples)
     loaded = Steerer.from_pretrained(steerer)
-    pipe = load_pipeline(model, device_of(device), precision)
-    generation = {**loaded.manifest["generation"], **_generation(num_inference_steps, guidance_scale)}
+    pipe, tokenizer = _loaded(model, language, device, precision)
+    if language:
+        generation = {"max_new_tokens": TOKENS, **loaded.manifest["generation"], **continuing}
+        templated = loaded.manifest.get("text", {}).get("chat", False) if chat == "auto" else chat == "on"
+        writer = Writer(pipe, tokenizer, generation, seed, batch_size, templated)
+        with atomic_folder(out, overwrite=_WRITTEN) as folder:
+            rows = continue_twins(writer, loaded, asked, twins, gates, strength=strength, tokens=tokens or "both")
+            (folder / "continuations.jsonl").write_text(as_jsonl(rows), encoding="utf-8")
+        print(f"{shown(rows)}\n\nWrote {len(rows)} continuations to {Path(out) / 'continuations.jsonl'}.")
+        return
+    generation = {**loaded.manifest["generation"], **drawing}
     attached = {"strength": strength, "start": start, "end": end, "record_gates": gates}
     with atomic_folder(out, overwrite=_DRAWN) as folder:
         if twins:
@@ -240,16 +306,17 @@ def inspect(
     device: str | None = None,
     static: bool = False,
 ) -> None:
-    """List the sites of a pipeline with their shapes, or say what a steerer holds.
+    """List the sites of a pipeline or a language model with their shapes, or say what a steerer holds.
 
     Args:
-        model: The pipeline: orchard, a folder in Diffusers' format, or a hub id.
+        model: The pipeline (orchard, a folder in Diffusers' format, a hub id) or language model (orchard/language, a
+            folder in Transformers' format, a hub id).
         steerer: A steerer's folder or hub id, instead.
         sites: A preset or pattern, or several as a list; by default every site but attention-heads, in the denoiser and
             in the text encoders.
-        precision: The type of the pipeline's weights.
-        device: Where it draws; by default the GPU if there is one.
-        static: Draw nothing: list the sites without the shapes that one denoising step shows.
+        precision: The type of the model's weights.
+        device: Where it runs; by default the GPU if there is one.
+        static: Run nothing: list the sites without the shapes that one denoising step, or a few tokens, show.
 
     Raises:
         InputError: If something handed in can't be used.
@@ -257,26 +324,67 @@ def inspect(
     if steerer is not None:
         print(_described(Steerer.from_pretrained(steerer)))
         return
-    pipe = load_pipeline(model, device_of(device), precision)
+    language = is_language(model)
+    pipe, _ = _loaded(model, language, device, precision)
+    if language:
+        _list_sites(host_of(pipe, sites or "all"), sites or "all", static)
+        return
     for wanted in [sites] if sites else ["all"] + ["text_encoder*"] * bool(TextEncoders.found_in(pipe)):
-        host = host_of(pipe, wanted)
-        found = find_sites(host.model, wanted)
-        columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
-        rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
-        print(f"{host.name}: {len(found)} sites\n")
-        if not static:
-            columns |= {"grid": "", "beside the image": "", "image stream": ""} if host.draws else {"tokens": ""}
-            with quiet(pipe):
-                shapes = shapes_of(host, found, {})
-            for row, site in zip(rows, found, strict=True):
-                row += _shown(shapes.get(site.path), host.draws)
-        print(format_table(rows, columns), end="\n\n")
+        with quiet(pipe):
+            _list_sites(host_of(pipe, wanted), wanted, static)
+
+
+def _list_sites(host: Host, wanted: list[str] | str, static: bool) -> None:
+    found = find_sites(host.model, wanted)
+    columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
+    rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
+    print(f"{host.name}: {len(found)} sites\n")
+    if not static:
+        columns |= {"grid": "", "beside the image": "", "image stream": ""} if host.draws else {"tokens": ""}
+        shapes = shapes_of(host, found, {})
+        for row, site in zip(rows, found, strict=True):
+            row += _shown(shapes.get(site.path), host.draws)
+    print(format_table(rows, columns), end="\n\n")
 
 
 def _shown(shape: Shape | None, image: bool) -> list[Any]:
     if shape is None:
         return ["never ran", *["–"] * (2 * image)]
     return ["×".join(map(str, shape.grid)), shape.beside, shape.returned] if image else [shape.positions]
+
+
+def _is_language(model: str, drawing: Mapping[str, Any], writing: Mapping[str, Any]) -> bool:
+    """Whether a model writes; options that are for the other kind are refused where one is given.
+
+    Args:
+        model: The model's name.
+        drawing: Options for pipelines, by name; `None` where they are not given.
+        writing: Options for language models.
+    """
+    language = is_language(model)
+    given = [name for name, value in (drawing if language else writing).items() if value is not None]
+    if given:
+        kind, other = ("a language model", "pipelines") if language else ("a pipeline", "language models")
+        raise InputError(
+            f"--{given[0]} is for {other}, but {model!r} is {kind}. Leave it out, or name a model of the other kind "
+            f"with --model, such as {'orchard' if language else ORCHARD_LANGUAGE}."
+        )
+    return language
+
+
+def _loaded(model: str, language: bool, device: str | None, precision: Precision) -> tuple[Any, Any]:
+    """The model, and a language model's tokenizer, with a pad token."""
+    if not language:
+        return load_pipeline(model, device_of(device), precision), None
+    loaded, tokenizer = load_language(model, device_of(device), precision)
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+        print(f"{model} has no pad token: texts are filled up with its end token, {tokenizer.eos_token}.")
+    return loaded, tokenizer
+
+
+def _continuing(max_new_tokens: int | None) -> dict[str, Any]:
+    return {"max_new_tokens": TOKENS, **sampling(max_new_tokens)}
 
 
 def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, Any]:
@@ -287,6 +395,8 @@ def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, An
 def _described(steerer: Steerer) -> str:
     about = steerer.manifest
     settings = ", ".join(f"{key} {value}" for key, value in about["generation"].items())
+    if text := about.get("text"):
+        settings = ", ".join([f"tokens {text['tokens']}", f"chat {text['chat']}".lower(), *filter(None, [settings])])
     head = (
         f"{steerer.concept}: method {about['method']['name']}, gate {about['gate']['name']}, strength "
         f"{steerer.strength:g}; fitted on {about['prompts']['name']} in {about['fit']['seconds']:.0f} s ({settings})"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .backends.language import check_tokenizer
+from .backends.language import check_texts, check_tokenizer, vocabulary_of
 from .errors import InputError
 from .fit_settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
 from .gates.base import GATES, Gate, Samples
@@ -14,13 +14,14 @@ from .gates.patch import PatchGate
 from .hooks.attached_concept import checked_strength
 from .hooks.calls import Tokens
 from .hooks.fingerprint import fingerprint
-from .hooks.hosts import LanguageHost, host_of
+from .hooks.hosts import Host, LanguageHost, host_of
 from .hooks.sites import Site, find_sites
 from .hooks.steered_site import SteeredSite
 from .hooks.steerer import Steerer
 from .hooks.storage import part_of
 from .learning import Learning, MapFrom, Weighting, core_at, most_trusted, openness
 from .methods.base import METHODS, SteeringMethod
+from .prompt_set import FIT_GROUPS
 from .prompts import PromptSet, load_prompts
 from .recording import Recording, Regions, in_order, record
 from .training import train
@@ -132,6 +133,13 @@ def fit(
     if isinstance(host, LanguageHost):
         check_tokenizer(host.owner, tokenizer, chat)
         host = LanguageHost(host.owner, tokenizer, tokens, chat)
+        read_texts = [text for asked in (concept, goal) if asked for group in FIT_GROUPS for text in asked.texts(group)]
+        check_texts(host.owner, tokenizer, read_texts, chat, None if tokens == "prompt" else generation)
+    elif tokenizer is not None or chat:
+        raise InputError(
+            f"tokenizer and chat are for language models, but this is a {type(pipe).__name__}, which turns its prompts "
+            "into tokens by itself. Leave them out."
+        )
     if gate == "auto":
         gate = "patch" if host.draws else "logistic"
     make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
@@ -197,6 +205,7 @@ def fit(
             "strength": float(strength),
             "generation": {**host.sampling(), **_plain(generation or {})},
             "prompts": {"name": concept.name, "digest": concept.digest},
+            **_text(host),
             "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
             "fit": {
                 "seconds": round(time.monotonic() - began, 2),
@@ -219,6 +228,14 @@ def fit(
             },
         },
     )
+
+
+def _text(host: Host) -> dict[str, Any]:
+    """Say how a language model's texts were run."""
+    if not isinstance(host, LanguageHost):
+        return {}
+    told = {"tokens": host.tokens, "chat": host.chat, "vocabulary": vocabulary_of(host.tokenizer)}
+    return {"text": told}
 
 
 def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:

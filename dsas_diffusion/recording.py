@@ -107,7 +107,12 @@ def record(
     positions = min(recording.positions, max(1, POSITIONS // most))
     recorders, pictures = {}, {}
     total = sum(len(texts) for texts, _ in groups.values())
-    with tqdm(total=total, desc=f"fit {concept.name}", unit="picture", disable=not recording.progress) as bar:
+    with tqdm(
+        total=total,
+        desc=f"fit {concept.name}",
+        unit="picture" if host.draws else "text",
+        disable=not recording.progress,
+    ) as bar:
         for group, (texts, first) in groups.items():
             output = "pil" if callable(regions) and group == "source" else "latent"
             with _steering(host, () if group in ("target", "to") else steered, strength), host.reader() as calls:
@@ -133,6 +138,12 @@ def record(
         found = twin_regions(torch.cat(pictures["source"]), torch.cat(pictures["target"])).float()
     marked = ("source", "target") if concept.twins else ("source",)
     recorded = {group: recorders[group].samples(found if group in marked else None) for group in groups}
+    if not recorded["source"] and not host.draws:
+        raise InputError(
+            f"No token was recorded: tokens={host.tokens!r} leaves none, since the model reads what it has made except "
+            "for the last token. Ask for at least 2 with generation={'max_new_tokens': …}, and look whether it "
+            "continues the source prompts at all."
+        )
     if not recorded["source"]:
         raise InputError(
             f"No denoising step was recorded: steps={sorted(recording.steps or ())} names none of those that ran. "

@@ -1,14 +1,19 @@
 """Steering language models: every family; prompt and continuation; padding, cache, beams, rows; what can't work."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tiny_texts import CONTROL, DECODERS, OTHERS, SOURCE, model, rudeness, tokenizer
+from tiny import GENERATION, tiny_concept, tiny_pipeline
+from tiny_texts import COMMON, CONTROL, DECODERS, OTHERS, SOURCE, WORDS, model, rudeness, tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import dsas_diffusion as dsas
-from dsas_diffusion.backends.language import generate, tokenized
+from dsas_diffusion.backends.language import check_vocabulary, generate, tokenized
 from dsas_diffusion.gates.image_mean import ImageMeanGate
 from dsas_diffusion.hooks.language import LanguageReader
 from dsas_diffusion.hooks.sites import all_sites, find_sites
+from dsas_diffusion.prompts import Prompt
 
 TEXTS = [SOURCE[0], SOURCE[2], CONTROL[0]]
 GREEDY = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
@@ -292,9 +297,67 @@ def test_chat_templates():
     assert not torch.allclose(*shifts)
 
 
+def test_beams_and_returned_sequences_of_a_prompt_have_its_strength(llama):
+    steerer = fitted(llama)
+    asked = {"num_return_sequences": 2, "num_beams": 3}
+    plain = continued(llama, **asked)
+    with steerer.attached(llama):
+        steered = continued(llama, **asked)
+    with steerer.attached(llama, [0.0, 4.0, 0.0]):
+        mixed = continued(llama, **asked)
+    assert mixed == plain[:2] + steered[2:4] + plain[4:]
+    assert plain[2:4] != steered[2:4]
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_samples_of_a_prompt_have_its_strength(llama, samples):
+    steerer = fitted(llama)
+    asked = {"do_sample": True, "num_return_sequences": samples}
+    plain = continued(llama, **asked)
+    with steerer.attached(llama, 0.0):
+        assert continued(llama, **asked) == plain
+    with steerer.attached(llama):
+        steered = continued(llama, **asked)
+    with steerer.attached(llama, [4.0, 0.0, 4.0]):
+        mixed = continued(llama, **asked)
+    rows = [slice(i * samples, (i + 1) * samples) for i in range(3)]
+    assert mixed == steered[rows[0]] + plain[rows[1]] + steered[rows[2]]
+    assert steered != plain
+
+
+def test_a_number_of_strengths_that_does_not_fit_is_refused(llama):
+    steerer, before = fitted(llama), hooks_left(llama)
+    told = pytest.raises(dsas.InputError, match="strength has 2 numbers, but 3 texts are made at once")
+    with told, steerer.attached(llama, [1.0, 2.0]):
+        continued(llama)
+    assert hooks_left(llama) == before
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_cache": False}, {"num_beams": 2}, {"do_sample": True}])
+def test_chat_templates_are_steered_as_other_texts(settings):
+    lm, words = model("llama"), tokenizer()
+    words.chat_template = "{% for m in messages %}you {{ m.content }} house{% endfor %}"
+    steerer = dsas.fit(lm, rudeness(), tokenizer=words, chat=True, gate="always", strength=4.0, progress=False)
+    assert steerer.manifest["text"]["chat"] is True
+    written = [f"you {text} house" for text in TEXTS]
+    bare = tokenizer()
+    bare.backend_tokenizer.post_processor = None  # the template stands in for the token that texts begin with
+    with steerer.attached(lm):
+        chat = next(generate(lm, words, TEXTS, generation={**GREEDY, **settings}, chat=True))
+        plain = next(generate(lm, bare, written, generation={**GREEDY, **settings}))
+    assert chat == plain
+    assert chat != next(generate(lm, words, TEXTS, generation={**GREEDY, **settings}, chat=True))
+
+
 def no_pad():
     words = tokenizer()
     words.pad_token = None
+    return words
+
+
+def larger():
+    words = tokenizer()
+    words.add_tokens(["strange", "stranger"])
     return words
 
 
@@ -303,6 +366,7 @@ def no_pad():
     [
         ({"tokenizer": None}, "no tokenizer was given"),
         ({"tokenizer": no_pad()}, "has no pad token"),
+        ({"tokenizer": larger()}, "has 22 tokens, but this LlamaForCausalLM knows 20"),
         ({"chat": True}, "has no chat template"),
         ({"gate": "patch"}, "places of a picture"),
         ({"training": dsas.Training(gradient_checkpointing=True)}, "gradient_checkpointing is for denoisers"),
@@ -327,6 +391,64 @@ def test_bad_texts_are_refused():
             tokenized(lm, words, ["a tree", text])
 
 
+def test_texts_that_are_too_long_are_refused_before_any_is_run():
+    lm, words, concept = model("gpt2"), tokenizer(), rudeness()
+    before, calls = hooks_left(lm), []
+    handle = lm.register_forward_pre_hook(lambda *_: calls.append(1))
+    long = replace(concept, control=(*concept.control, Prompt("tree " * 70)))
+    for settings, message in (
+        ({"prompts": long}, "has 71 tokens, but the model reads 1 to 64"),
+        ({"tokens": "both", "generation": {"max_new_tokens": 60}}, "is to be continued by 60, but the model reads 64"),
+    ):
+        with pytest.raises(dsas.InputError, match=message):
+            dsas.fit(lm, **{"prompts": concept, "tokenizer": words, "progress": False, **settings})
+    with pytest.raises(dsas.InputError, match="Ask for at most 58 with max_new_tokens"):
+        list(generate(lm, words, TEXTS, generation={"max_new_tokens": 59}, batch_size=1))
+    handle.remove()
+    assert not calls
+    assert hooks_left(lm) == before
+
+
+def test_a_model_without_a_head_is_fitted_and_writes_nothing(llama):
+    headless = llama.base_model
+    steerer = dsas.fit(headless, rudeness(), tokenizer=tokenizer(), gate="always", progress=False)
+    assert set(steerer.sites) == {"layers.0", "layers.1"}
+    with pytest.raises(dsas.InputError, match="A LlamaModel generates no text"):
+        fitted(headless, tokens="continuation", generation=GREEDY)
+    with pytest.raises(dsas.InputError, match="its class is LlamaForCausalLM, not LlamaModel"):
+        steerer.attach(llama)
+
+
+def test_what_is_for_pictures_is_refused_for_texts_and_the_other_way_round(llama):
+    pipe = tiny_pipeline()
+    drawn = dsas.fit(pipe, tiny_concept(), gate="always", map_from="pooled", generation=GENERATION, progress=False)
+    written = fitted(llama)
+    before = hooks_left(llama)
+    with pytest.raises(dsas.InputError, match="its class is LlamaForCausalLM, not UNet2DConditionModel"):
+        drawn.attach(llama)
+    with pytest.raises(dsas.InputError, match="its class is UNet2DConditionModel, not LlamaForCausalLM"):
+        written.attach(pipe)
+    for settings in ({"start": 0.5}, {"end": 0.5}):
+        with pytest.raises(dsas.InputError, match="language models have none"):
+            written.attach(llama, **settings)
+    for settings in ({"tokenizer": tokenizer()}, {"chat": True}):
+        with pytest.raises(dsas.InputError, match="tokenizer and chat are for language models"):
+            dsas.fit(pipe, tiny_concept(), generation=GENERATION, progress=False, **settings)
+    assert hooks_left(llama) == before
+    assert hooks_left(pipe.unet) == 0
+
+
+def test_another_vocabulary_than_that_of_the_fit_is_told(llama):
+    steerer, words = fitted(llama), tokenizer()
+    check_vocabulary(words, steerer.manifest)
+    words.add_tokens(["strange"])
+    with pytest.raises(dsas.InputError, match="'rude' was fitted with another vocabulary"):
+        check_vocabulary(words, steerer.manifest)
+    config = LlamaConfig(**{**COMMON, "vocab_size": len(WORDS) + 1})
+    with pytest.raises(dsas.InputError, match="its setting vocab_size is 21, not 20"):
+        steerer.attach(LlamaForCausalLM(config))
+
+
 def test_another_model_is_refused(llama):
     steerer = fitted(llama)
     with pytest.raises(dsas.InputError, match="its class is GPT2LMHeadModel, not LlamaForCausalLM"):
@@ -337,3 +459,33 @@ def test_another_model_is_refused(llama):
 
 def test_every_family_has_a_model():
     assert all(all_sites(model(name)) for name in (*DECODERS, *OTHERS))
+
+
+MAPS = {
+    "one device": {"": "cpu"},
+    "a layer on disk": {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu",
+                        "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"},
+    "all on disk": {"model": "disk", "lm_head": "disk"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", MAPS)
+def test_device_maps(llama, tmp_path, where):
+    llama.save_pretrained(tmp_path / "model")
+    mapped = type(llama).from_pretrained(
+        tmp_path / "model", device_map=MAPS[where], offload_folder=tmp_path / "offload"
+    )
+    plain, texts = continued(llama), states(llama)
+    steerer = fitted(llama)
+    with steerer.attached(llama):
+        expected = continued(llama)
+    again = fitted(mapped)
+    for path, site in steerer.sites.items():
+        assert torch.allclose(again.sites[path].method.shift, site.method.shift, atol=1e-5)
+    left = hooks_left(mapped)
+    for one in (steerer, again):
+        with one.attached(mapped):
+            assert continued(mapped) == expected
+        assert continued(mapped) == plain
+    assert hooks_left(mapped) == left
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(states(mapped), texts, strict=True))

@@ -1,5 +1,7 @@
 """Runs texts through a language model: padding, chat templates, batches, seeds, no trace left."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import InputError
+from ..hooks.language import device_of_inputs
 
 
 def tokenized(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], chat: bool = False) -> Any:
@@ -26,25 +29,63 @@ def tokenized(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str], chat
             the model reads.
     """
     check_tokenizer(model, tokenizer, chat)
-    if chat:
-        turns = [[{"role": "user", "content": text}] for text in texts]
-        texts = [tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) for turn in turns]
     batch = tokenizer(
-        list(texts),
+        _templated(tokenizer, texts, chat),
         return_tensors="pt",
         padding=True,
         padding_side="left",
         return_token_type_ids=False,
         add_special_tokens=not chat,  # which a template has already
     )
-    lengths, most = batch["attention_mask"].sum(1), context_of(model)
-    for text, length in zip(texts, lengths.tolist(), strict=True):
+    _check_lengths(model, texts, batch["attention_mask"].sum(1).tolist(), 0)
+    return batch.to(device_of_inputs(model))
+
+
+def check_texts(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Sequence[str],
+    chat: bool = False,
+    generation: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse texts that a model can't read, or not continue as far as is asked, before any is run.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: The texts.
+        chat: As for :func:`tokenized`.
+        generation: Arguments of the model's `generate`, if it is to continue them.
+
+    Raises:
+        InputError: As for :func:`tokenized`; or if a text leaves no room for `max_new_tokens`.
+    """
+    check_tokenizer(model, tokenizer, chat)
+    found = tokenizer(_templated(tokenizer, texts, chat), add_special_tokens=not chat)["input_ids"]
+    room = 0 if model.config.is_encoder_decoder else (generation or {}).get("max_new_tokens") or 0
+    _check_lengths(model, texts, [len(ids) for ids in found], room)
+
+
+def _templated(tokenizer: Any, texts: Sequence[str], chat: bool) -> list[str]:
+    if not chat:
+        return list(texts)
+    turns = [[{"role": "user", "content": text}] for text in texts]
+    return [tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) for turn in turns]
+
+
+def _check_lengths(model: PreTrainedModel, texts: Sequence[str], lengths: Sequence[int], room: int) -> None:
+    most = context_of(model)
+    for text, length in zip(texts, lengths, strict=True):
         if not length or (most is not None and length > most):
             raise InputError(
                 f"The text {text[:60]!r} has {length} tokens, but the model reads 1 to {most}. Shorten or split it, or "
                 "leave it out."
             )
-    return batch.to(model.device)
+        if most is not None and length + room > most:
+            raise InputError(
+                f"The text {text[:60]!r} has {length} tokens and is to be continued by {room}, but the model reads "
+                f"{most} at most. Ask for at most {most - length} with max_new_tokens, or shorten the text."
+            )
 
 
 def check_tokenizer(model: PreTrainedModel, tokenizer: Any, chat: bool = False) -> None:
@@ -56,7 +97,7 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: Any, chat: bool = False) 
         chat: Whether a chat template is needed.
 
     Raises:
-        InputError: If there is none, or it has no pad token or chat template.
+        InputError: If there is none, it has no pad token or chat template, or it knows more tokens than the model.
     """
     name = type(model).__name__
     if tokenizer is None:
@@ -69,10 +110,46 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: Any, chat: bool = False) 
             f"The tokenizer {type(tokenizer).__name__} has no pad token, so texts of different length can't be run "
             "together. Set one; `tokenizer.pad_token = tokenizer.eos_token` is what most do."
         )
+    embeddings: Any = model.get_input_embeddings()
+    known = embeddings.weight.shape[0]
+    if len(tokenizer) > known:
+        raise InputError(
+            f"The tokenizer {type(tokenizer).__name__} has {len(tokenizer)} tokens, but this {name} knows {known}: it "
+            "is another model's, or tokens were added to it. Load the model's own from the same repository, or call "
+            "`model.resize_token_embeddings(len(tokenizer))` and train the new ones."
+        )
     if chat and not tokenizer.chat_template:
         raise InputError(
             f"The tokenizer {type(tokenizer).__name__} has no chat template. Set tokenizer.chat_template, or leave "
             "chat out."
+        )
+
+
+def vocabulary_of(tokenizer: Any) -> str:
+    """Give SHA-256 over a tokenizer's tokens and their numbers, by which it is known again.
+
+    Args:
+        tokenizer: The tokenizer.
+    """
+    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()
+
+
+def check_vocabulary(tokenizer: Any, manifest: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer with another vocabulary than that of a steerer's fit.
+
+    Args:
+        tokenizer: The tokenizer.
+        manifest: The steerer's.
+
+    Raises:
+        InputError: If it differs.
+    """
+    expected = manifest.get("text", {}).get("vocabulary")
+    if expected is not None and vocabulary_of(tokenizer) != expected:
+        raise InputError(
+            f"The steerer {manifest['concept']['label']!r} was fitted with another vocabulary than that of this "
+            f"{type(tokenizer).__name__}, so the same text is other tokens. Load the tokenizer that it was fitted "
+            "with, or fit it again with this one."
         )
 
 
@@ -149,7 +226,9 @@ def generate(
         )
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, but must be 1 or more.")
-    devices = [model.device] if model.device.type == "cuda" else []
+    check_texts(model, tokenizer, texts, chat, generation)
+    device = device_of_inputs(model)
+    devices = [device] if device.type == "cuda" else []
     for number, start in enumerate(range(0, len(texts), batch_size)):
         batch = tokenized(model, tokenizer, texts[start : start + batch_size], chat)
         with torch.no_grad(), torch.random.fork_rng(devices):

@@ -113,8 +113,8 @@ class AttachedConcept:
         """λ of each row that is steered."""
         if call.samples % len(self.strength):
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but the pipeline runs {call.samples} {call.made} at once, "
-                "which is no multiple of that. Give one number for all, or one for each prompt of the batch."
+                f"strength has {len(self.strength)} numbers, but {call.samples} {call.made} are made at once, which is no "
+                "multiple of that. Give one number for all, or one for each prompt of the batch."
             )
         each = call.samples // len(self.strength)
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(each)
@@ -128,9 +128,9 @@ class AttachedConcept:
             scores: What its gate says.
         """
         if self.gates is not None and self._call is not None:
-            shown = scores[self._call.conditional]
-            if len(shown):
-                self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
+            rows = self._call.conditional
+            if rows.stop > rows.start:
+                self.gates.add(path, scores[rows], self._call.reduced_to(rows))
 
     def seen_by(self, gate: Gate, activation: Tensor) -> Tensor:
         """Give the positions that a gate reads: for one that averages over them, those alone that it was learned from.

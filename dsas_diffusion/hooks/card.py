@@ -23,6 +23,29 @@ _SITE_COLUMNS: Final = ("weight", "accuracy", "auroc", "gate_on_source", "gate_o
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """One prompt, and what a language model makes of it.
+
+    Args:
+        prompt: The prompt.
+        unsteered: What continues it without steering.
+        steered: And with it.
+
+    Raises:
+        InputError: If one of them is no text.
+    """
+
+    prompt: str
+    unsteered: str
+    steered: str
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str):
+                raise InputError(f"{name} of a continuation must be text, but is {value!r}.")
+
+
+@dataclass(frozen=True)
 class Card:
     """What a model card says beyond what the fit knew; saved and loaded with the steerer.
 
@@ -30,7 +53,8 @@ class Card:
         figures: What was measured → a number, or text as it shall stand there.
         about: How the figures were measured: prompts, strength, sampling settings.
         picture: Pictures without and with steering, say; any Pillow image.
-        caption: What the picture shows.
+        continuations: Prompts with what continues them without and with steering; of a language model.
+        caption: What the picture or the continuations show.
         license: The steerer's licence as the hub spells it, such as `"apache-2.0"`.
 
     Raises:
@@ -42,6 +66,7 @@ class Card:
     picture: Image.Image | None = None
     caption: str = ""
     license: str | None = None
+    continuations: Sequence[Continuation] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.figures, Mapping):
@@ -56,6 +81,8 @@ class Card:
         for name, value in (("about", self.about), ("caption", self.caption), ("license", self.license or "")):
             if not isinstance(value, str):
                 raise InputError(f"{name} must be text, but is {value!r}.")
+        if isinstance(self.continuations, str) or not all(isinstance(c, Continuation) for c in self.continuations):
+            raise InputError(f"continuations must be a list of `Continuation`, but is {self.continuations!r}.")
         if not isinstance(self.picture, Image.Image | None):
             raise InputError(
                 f"picture must be a Pillow image, but is a {type(self.picture).__name__}. `PIL.Image.open` gives one."
@@ -84,13 +111,15 @@ def model_card(manifest: Mapping[str, Any], diagnosis: Diagnosis, card: Card, so
     if card.picture is not None:
         parts.append(f"![{_plain(card.caption) or 'Pictures drawn with this steerer'}]({PICTURE})")
         parts += [_plain(card.caption)] if card.caption else []
-    parts += ["## Use", _use(manifest, source)]
+    if card.continuations:
+        parts += ["## Continuations", *([_plain(card.caption)] if card.caption else []), _continued(card.continuations)]
+    parts += ["## Use", _use_of_text(manifest, card, source) if _is_language(manifest) else _use(manifest, source)]
     if card.figures:
         parts += ["## Figures", *([_plain(card.about)] if card.about else []), _figures(card.figures)]
     parts += ["## Where it comes from", _origin(manifest)]
     if calibration := manifest.get("calibration"):
         parts += ["## Strength", _calibration(calibration)]
-    parts += ["## Sites", _sites(diagnosis)]
+    parts += ["## Sites", _sites(diagnosis, _made(manifest))]
     failures = [f"- **{_plain(name)}**: {_plain(meaning)}" for name, meaning in diagnosis.failures.items()]
     parts += ["## Diagnosis", "\n".join(failures) or "`diagnose()` finds nothing wrong with the fit."]
     parts += ["## Limits", _limits(manifest, card)]
@@ -105,7 +134,7 @@ def _front_matter(manifest: Mapping[str, Any], card: Card) -> str:
         base_model=base if _HUB_ID.fullmatch(base) else None,
         library_name="dsas-diffusion",
         license=card.license,
-        tags=["dsas-diffusion", "diffusers", "activation-steering"],
+        tags=["dsas-diffusion", "transformers" if _is_language(manifest) else "diffusers", "activation-steering"],
     )
     return f"---\n{data.to_yaml()}\n---"
 
@@ -116,21 +145,68 @@ def _opening(manifest: Mapping[str, Any]) -> str:
     if concept.get("text") and concept["text"] != concept["label"]:
         what += f" (“{_plain(concept['text'])}”)"
     does = f"moves {what} along the prompt set {_code(towards['name'])}" if towards else f"suppresses {what}"
+    makes = "writes" if _is_language(manifest) else "draws"
     return (
         f"A steerer for [dsas-diffusion](https://arxiv.org/abs/2512.03661): it {does} in what a "
-        f"{_code(manifest['model']['class'])} draws, by maps on its activations and gates that decide where "
+        f"{_code(manifest['model']['class'])} {makes}, by maps on its activations and gates that decide where "
         "they apply. The model's own weights stay as they are."
     )
 
 
-def _use(manifest: Mapping[str, Any], source: str) -> str:
-    concept, base = manifest["concept"], manifest["model"].get("id")
-    settings = [
+def _is_language(manifest: Mapping[str, Any]) -> bool:
+    """Whether the steerer is for a language model."""
+    return "text" in manifest
+
+
+def _use_of_text(manifest: Mapping[str, Any], card: Card, source: str) -> str:
+    base, told = manifest["model"].get("id"), manifest["text"]
+    auto = "AutoModelForSeq2SeqLM" if manifest["model"]["config"].get("is_encoder_decoder") else "AutoModelForCausalLM"
+    name = _literal(base or "the-base-model")
+    concept = manifest["concept"]
+    prompt = _literal(card.continuations[0].prompt if card.continuations else concept.get("text") or concept["label"])
+    lines = [
+        "import dsas_diffusion as dsas",
+        f"from transformers import {auto}, AutoTokenizer",
+        "",
+        f"model = {auto}.from_pretrained({name})  # the one it was fitted on",
+        f"tokenizer = AutoTokenizer.from_pretrained({name})",
+        f"steerer = dsas.Steerer.from_pretrained({_literal(source)})",
+    ]
+    if told.get("chat"):
+        turn = f'[{{"role": "user", "content": {prompt}}}]'
+        asked = "add_generation_prompt=True, return_dict=True"
+        lines.append(f'inputs = tokenizer.apply_chat_template({turn}, {asked}, return_tensors="pt")')
+    else:
+        lines.append(f'inputs = tokenizer({prompt}, return_tensors="pt")')
+    lines += [
+        f"with steerer.attached(model, {manifest['strength']:g}):  # λ; 0 switches it off",
+        f"    made = model.generate({', '.join(['**inputs', *(_settings(manifest) or ['max_new_tokens=50'])])})",
+        "print(tokenizer.decode(made[0], skip_special_tokens=True))",
+    ]
+    return "\n".join(["```python", *lines, "```"])
+
+
+def _made(manifest: Mapping[str, Any]) -> str:
+    return "texts" if _is_language(manifest) else "pictures"
+
+
+def _continued(continuations: Sequence[Continuation]) -> str:
+    rows = [(_plain(c.prompt), _plain(c.unsteered), _plain(c.steered)) for c in continuations]
+    return _table(("prompt", "unsteered", "steered"), rows)
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[str]:
+    """The sampling settings of the fit as arguments of a call."""
+    return [
         f"{name}={_literal(value) if isinstance(value, str) else value!r}"
         for name, value in manifest["generation"].items()
         if name.isidentifier() and isinstance(value, str | int | float | None)
     ]
-    asked = ", ".join([_literal(concept.get("text") or concept["label"]), *settings])
+
+
+def _use(manifest: Mapping[str, Any], source: str) -> str:
+    concept, base = manifest["concept"], manifest["model"].get("id")
+    asked = ", ".join([_literal(concept.get("text") or concept["label"]), *_settings(manifest)])
     lines = [
         "import dsas_diffusion as dsas",
         "from diffusers import DiffusionPipeline",
@@ -149,18 +225,20 @@ def _figures(figures: Mapping[str, float | str]) -> str:
 
 
 def _origin(manifest: Mapping[str, Any]) -> str:
-    model, fit = manifest["model"], manifest["fit"]
+    model, fit, text = manifest["model"], manifest["fit"], manifest.get("text", {})
     at = f" at revision {_code(model['revision'])}" if model.get("revision") else ""
     rows = [
         ("Base model", f"{_code(model['id'])}{at}" if model.get("id") else ""),
-        ("Denoiser", _code(model["class"])),
+        ("Language model" if text else "Denoiser", _code(model["class"])),
         ("Digest of its settings", _code(model.get("config_digest", ""))),
         ("Steering method", _part(manifest["method"])),
         ("Gate", _part(manifest["gate"])),
         ("Strength λ", f"{manifest['strength']:g}"),
         ("Prompt set", _prompts(manifest["prompts"])),
         ("Maps lead towards", _prompts(manifest["towards"]) if manifest.get("towards") else ""),
-        ("Samples (a prompt at one denoising step)", _listed(fit.get("samples", {}))),
+        (f"Samples ({'a text' if text else 'a prompt at one denoising step'})", _listed(fit.get("samples", {}))),
+        ("Tokens learned from", _plain(text.get("tokens", ""))),
+        ("Chat template", ("yes" if text["chat"] else "no") if "chat" in text else ""),
         ("Sampling settings of the fit", _listed(manifest["generation"])),
         ("Settings of the fit", _listed({key: fit[key] for key in _FIT_SETTINGS if fit.get(key) is not None})),
         ("Time of the fit", f"{fit['seconds']:.0f} s"),
@@ -182,7 +260,7 @@ def _calibration(told: Mapping[str, Any]) -> str:
     return f"{said}\n\n{_table(('λ', head), [(f'{strength:g}', _number(found)) for strength, found in curve])}"
 
 
-def _sites(diagnosis: Diagnosis) -> str:
+def _sites(diagnosis: Diagnosis, made: str) -> str:
     rows = [
         (_code(row["path"]), _plain(row["kind"]), *(f"{row[key]:.3f}" for key in _SITE_COLUMNS))
         for row in diagnosis.sites
@@ -191,7 +269,7 @@ def _sites(diagnosis: Diagnosis) -> str:
     more = f"\n\n{len(rows) - _LISTED} more, less accurate ones are in `steerer.json`." if len(rows) > _LISTED else ""
     return (
         "Accuracy and AUROC are those of the gate's classifier on prompts of the fit that it had not seen; the gate's "
-        f"value is its mean over source and over control pictures.\n\n{_table(head, rows[:_LISTED])}{more}"
+        f"value is its mean over source and over control {made}.\n\n{_table(head, rows[:_LISTED])}{more}"
     )
 
 
@@ -205,12 +283,17 @@ def _limits(manifest: Mapping[str, Any], card: Card) -> str:
         (
             "The figures above hold for what they were measured on; removal on other prompts was not measured."
             if card.figures
-            else "Removal, and what happens to pictures without the concept, was not measured on other prompts."
+            else f"Removal, and what happens to {_made(manifest)} without the concept, was not measured on other "
+            "prompts."
         ),
         *([f"The fit saw one way of sampling: {seen}. With others the gates may answer otherwise."] if seen else []),
         *([f"{tried} sites were tried; those listed above are steered."] if tried else []),
         "It works on the model that it was fitted on; loading says what differs from another one.",
-        "It changes what is drawn and guarantees nothing: whoever runs the pipeline can switch it off.",
+        (
+            "It changes what is written and guarantees nothing: whoever runs the model can switch it off."
+            if _is_language(manifest)
+            else "It changes what is drawn and guarantees nothing: whoever runs the pipeline can switch it off."
+        ),
     ]
     if before := manifest.get("fitted_on"):
         origin = _code(" at ".join(filter(None, (before.get("id"), before.get("revision")))) or before["class"])

@@ -54,21 +54,21 @@ def diagnosis(sites: Sequence[SteeredSite], suspects: Sequence[str], control_pro
     if all(s.gate.weighted and low <= s.measured[key] <= high for s in sites for key in _MEANS):
         found["half_open"] = (
             "Every gate is half open everywhere: its mean lies between "
-            f"{low} and {high} on source and on control pictures alike, so that everything is half steered. Use a gate "
+            f"{low} and {high} on source and on control prompts alike, so that everything is half steered. Use a gate "
             "with a dead zone (patch, calibrated), sites with a higher accuracy, or more prompts."
         )
     told = [s.measured["auroc_to_target"] for s in sites if "auroc_to_target" in s.measured]
     if told and max(told) < SAME:
         found["source_without_concept"] = (
-            f"Source pictures can hardly be told from target pictures (AUROC {max(told):.2f} at the best site), so the "
-            "map has little to learn from. Look at what the pipeline draws for the source prompts: they may not show "
-            "the concept, or the target prompts may show it too."
+            f"Source prompts can hardly be told from target prompts (AUROC {max(told):.2f} at the best site), so the "
+            "map has little to learn from. Look at what the model makes of the source prompts: it may not show the "
+            "concept, or that of the target prompts may show it too."
         )
     if len(suspects) > OVERLAP * control_prompts:
         named = "; ".join(repr(text) for text in suspects[:5]) + ("; …" if len(suspects) > 5 else "")
         found["control_overlaps"] = (
             f"{len(suspects)} of {control_prompts} control prompts look like source prompts to most sites: {named}. If "
-            "their pictures show the concept, move them to the source prompts or drop them; if they must stay "
+            "what is made of them shows the concept, move them to the source prompts or drop them; if they must stay "
             "untouched, add more of their kind."
         )
     return Diagnosis(sorted(rows, key=lambda row: -row["accuracy"]), found)

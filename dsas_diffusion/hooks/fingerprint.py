@@ -107,7 +107,8 @@ def weights_of(model: Any) -> dict[str, list[float]]:
 def _one_dimensional(model: Any) -> dict[str, Tensor]:
     embeddings = {}
     if isinstance(model, PreTrainedModel):
-        embeddings[_EMBEDDINGS] = model.get_input_embeddings().weight[:_VALUES, 0]
+        own: Any = model.get_input_embeddings()
+        embeddings |= {} if own.weight.is_meta else {_EMBEDDINGS: own.weight[:_VALUES, 0]}
     return embeddings | {
         name.replace(".base_layer.", "."): parameter  # PEFT's name for what it wraps
         for name, parameter in model.named_parameters()

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import torch
 from diffusers.utils.torch_utils import is_compiled_module
 from torch import nn
 from transformers import PreTrainedModel
@@ -12,12 +13,16 @@ from ..errors import InputError
 from .call_reader import CallReader
 from .calls import Call, Tokens, checked_tokens
 from .guidance import denoiser_of, is_compiled, sampling_of, steps_of
-from .language import LanguageReader, stacks_of
+from .language import LanguageReader, device_of_inputs, stacks_of
 from .reader import Reader
 from .text_encoders import PREFIX, TextEncoders, TextReader
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+
+#: How many tokens a language model reads where any will do.
+TRIED: Final = 8
 
 
 class Host(ABC):
@@ -68,6 +73,24 @@ class Host(ABC):
     @abstractmethod
     def progress(self, call: Call) -> float:
         """Give the share of the run's steps that are done before a call, in [0, 1)."""
+
+    def run_once(self, generation: Mapping[str, Any]) -> None:
+        """Run as little as reaches every site.
+
+        Args:
+            generation: Further arguments of a pipeline's call.
+
+        Raises:
+            InputError: If a pipeline can't draw without more arguments.
+        """
+        draw: Any = self.owner
+        try:
+            draw(prompt="a photo", output_type="latent", **{"num_inference_steps": 1, **generation})
+        except TypeError as error:
+            raise InputError(
+                f"{type(self.owner).__name__} can't draw from a prompt alone: {error}. Inspect it with --static, which "
+                "lists sites without their shapes."
+            ) from error
 
     @abstractmethod
     def is_compiled(self) -> bool:
@@ -181,6 +204,12 @@ class LanguageHost(Host):
 
     def called_parts(self) -> list[nn.Module]:
         return stacks_of(self.owner)
+
+    def run_once(self, generation: Mapping[str, Any]) -> None:
+        ids = torch.arange(TRIED, device=device_of_inputs(self.owner))[None]
+        run: Any = self.owner
+        with torch.no_grad():
+            run(input_ids=ids, **({"decoder_input_ids": ids} if self.owner.config.is_encoder_decoder else {}))
 
     @property
     def is_unguided(self) -> bool:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..errors import InputError
 from .discovery import image_index
 from .hosts import Host
 from .sites import Site, watch
@@ -28,7 +27,7 @@ class Shape(NamedTuple):
 
 
 def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) -> dict[str, Shape]:
-    """Draw one picture in one step and look at every site.
+    """Draw one picture in one step, or read a few tokens, and look at every site.
 
     Args:
         host: What holds the sites; its pipeline comes out as it went in.
@@ -42,7 +41,6 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
         InputError: If the pipeline can't draw without more arguments.
     """
     found: dict[str, Shape] = {}
-    call: Any = host.owner
     handles = []
     with host.reader() as calls:
 
@@ -64,12 +62,7 @@ def shapes_of(host: Host, sites: Sequence[Site], generation: Mapping[str, Any]) 
         try:
             for site in sites:
                 handles.append(watch(host.model, site, lambda activation, site=site: look(site, activation)))
-            call(prompt="a photo", output_type="latent", **{"num_inference_steps": 1, **generation})
-        except TypeError as error:
-            raise InputError(
-                f"{type(host.owner).__name__} can't draw from a prompt alone: {error}. Inspect it with --static, which "
-                "lists sites without their shapes."
-            ) from error
+            host.run_once(generation)
         finally:
             for handle in handles:
                 handle.remove()

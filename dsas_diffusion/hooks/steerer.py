@@ -72,7 +72,8 @@ class Steerer:
                 `"both"`.
             tokens: Which tokens of a language model's texts to steer: the prompt's, its last one alone, those that
                 continue it, or prompt and continuation.
-            record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result.
+            record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result, and for its
+                `token_gates` where texts are steered.
 
         Returns:
             The attachment, to be detached.

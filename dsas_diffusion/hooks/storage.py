@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..files import atomic_folder, read_json
 from ..gates.base import GATES, Gate
 from ..methods.base import METHODS
-from .card import PICTURE, Card
+from .card import PICTURE, Card, Continuation
 from .sites import Site
 from .steered_site import SteeredSite
 
@@ -46,6 +46,7 @@ _KEYS: Final = {
 _MODEL_KEYS: Final = {"class": str, "id": str, "config": dict, "sites": list}
 _PROMPTS_KEYS: Final = {"name": str, "digest": str}
 _CARD_KEYS: Final = {"figures": dict, "about": str, "caption": str, "license": (str, type(None))}
+_CONTINUATION_KEYS: Final = {"prompt": str, "unsteered": str, "steered": str}
 _FIT_KEYS: Final = {"seconds": (int, float), "suspects": list, "control_prompts": int}
 _PLACE_KEYS: Final = {"path": str, "kind": str, "channels": int, "layout": str}
 _SITE_KEYS: Final = {**_PLACE_KEYS, "weight": (int, float), "measured": dict, "reads": dict}
@@ -91,6 +92,8 @@ def write(
         for name, tensor in module.state_dict().items()
     }
     told = {"figures": dict(card.figures), **{key: getattr(card, key) for key in ("about", "caption", "license")}}
+    if card.continuations:
+        told["continuations"] = [asdict(each) for each in card.continuations]
     added = {"card": told} if any(told.values()) else {}
     whole = {**manifest, **added, "library_version": __version__, "format": FORMAT, "sites": rows}
     text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
@@ -138,6 +141,8 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite], Card]:
     _check(manifest["fit"], _FIT_KEYS, f"'fit' in {folder / MANIFEST}")
     for part in ("method", "gate"):
         _check(manifest[part], {"name": str, "settings": dict}, f"{part!r} in {folder / MANIFEST}")
+    if "text" in manifest:
+        _check(manifest["text"], {"tokens": str, "vocabulary": str}, f"'text' in {folder / MANIFEST}")
     tensors = _tensors(folder / TENSORS)
     sites = []
     for row in manifest["sites"]:
@@ -173,7 +178,14 @@ def _card(told: Any, folder: Path) -> Card:
     if told is None:
         return Card(picture=picture)
     _check(told, _CARD_KEYS, f"'card' in {folder / MANIFEST}")
-    return Card(told["figures"], told["about"], picture, told["caption"], told["license"])
+    rows = told.get("continuations", [])
+    place = f"a continuation of 'card' in {folder / MANIFEST}"
+    if not isinstance(rows, list):
+        raise InputError(f"'continuations' of 'card' in {folder / MANIFEST} must be a list. Save the steerer again.")
+    for row in rows:
+        _check(row, _CONTINUATION_KEYS, place)
+    continuations = tuple(Continuation(*(row[key] for key in _CONTINUATION_KEYS)) for row in rows)
+    return Card(told["figures"], told["about"], picture, told["caption"], told["license"], continuations)
 
 
 def _check_weights(found: Any, path: Path) -> None:
