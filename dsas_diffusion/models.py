@@ -1,4 +1,4 @@
-"""Pipelines and devices by what people type: a folder, a hub id, or Orchard's name."""
+"""Pipelines, language models and devices by what people type: a folder, a hub id, or Orchard's name."""
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -8,6 +8,7 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 #: What Orchard's pipelines are called here → their own names.
 ORCHARD: Final[dict[str, Literal["unet", "dit"]]] = {"orchard": "unet", "orchard/unet": "unet", "orchard/dit": "dit"}
@@ -49,6 +50,43 @@ def load_pipeline(
             "model_index.json, or the id of a repository on the hub that you can reach."
         ) from error
     return pipe.to(device)
+
+
+def load_language(
+    name: str, device: str | torch.device = "cpu", precision: Precision = "float32"
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: `"orchard/language"` for Orchard's, a folder in Transformers' format, or a hub id such as
+            `"Qwen/Qwen2.5-1.5B"`.
+        device: Where it computes.
+        precision: The type of its weights.
+
+    Returns:
+        The model on the device, in evaluation mode, and its tokenizer.
+
+    Raises:
+        InputError: If there is no such model, or it can't be loaded.
+    """
+    dtype = getattr(torch, precision)
+    if name == "orchard/language":
+        from . import orchard
+
+        own, words = orchard.load_language_model(dtype=dtype)
+        own.to(torch.device(device))
+        return own, words
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        tokenizer: Any = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"No language model could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard/language`, a "
+            "folder in Transformers' format, or the id of a repository on the hub that you can reach."
+        ) from error
+    return model.to(device).eval(), tokenizer
 
 
 def device_of(name: str | None) -> torch.device:
