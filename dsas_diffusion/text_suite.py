@@ -102,13 +102,11 @@ class TextSuite:
         toxic([], self.threshold)
         if self.prompts:
             self._check_prompts(model, tokenizer)
-        encode_texts(model, tokenizer, self.texts, self.stride)
-        encode_continuations(
-            model,
-            tokenizer,
-            [question.prompt for question in self.questions for _ in question.choices],
-            [f" {choice}" for question in self.questions for choice in question.choices],
-        )
+        if self.texts or self.stride is not None:
+            encode_texts(model, tokenizer, self.texts, self.stride)
+        if self.questions:
+            asked = [(question.prompt, f" {choice}") for question in self.questions for choice in question.choices]
+            encode_continuations(model, tokenizer, *zip(*asked, strict=True))
         if self.judge is not None:
             encode_texts(*self.judge, [])
         return check_tasks(self.tasks)

@@ -114,7 +114,18 @@ def test_object_of(text, found):
 def test_command_prints_and_writes(folders, clip_folder, tmp_path, capsys):
     images, prompts, twins = map(str, folders)
     out = tmp_path / "new" / "figures.json"
-    line = ["evaluate", "images", "--images", images, "--prompts", prompts, "--twins", twins, "--clip", str(clip_folder)]
+    line = [
+        "evaluate",
+        "images",
+        "--images",
+        images,
+        "--prompts",
+        prompts,
+        "--twins",
+        twins,
+        "--clip",
+        str(clip_folder),
+    ]
     more = [
         "--detector",
         "none",
