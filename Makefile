@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # Apart from the rest, since wherever torchao is, Diffusers and torch write lines about it when they are imported.
 $(TESTS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,quantised]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,quantised,tasks]' -c constraints.txt
 	touch $@
 
 demo: $(STAMP)

@@ -171,7 +171,7 @@ def calibrate(
         budget: How much control pictures may change at most, as a mean difference from 0 to 1, such as 0.01; instead of
             removal.
         judge: What says whether a picture shows the concept: detector (Orchard's), or a CLIP as for dsas evaluate
-            (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
+            images (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
         highest: The largest strength to try.
         batch_size: Prompts at a time.
         picture: Draw a few prompts without and with steering for the steerer's model card.

@@ -1,4 +1,4 @@
-"""`dsas evaluate`, and the judges that it knows by name: Orchard's, or any open_clip model."""
+"""`dsas evaluate images`, and the judges that it knows by name: Orchard's, or any open_clip model."""
 
 from pathlib import Path
 from typing import Literal

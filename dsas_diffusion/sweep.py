@@ -1,6 +1,5 @@
 """`dsas sweep`: steering methods with their gate and without, over a grid of strengths; resumed where it stopped."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,10 +13,11 @@ from torch import nn
 from tqdm import tqdm
 
 from . import __version__, orchard
+from .claims import claim, digest
 from .demo_figures import BATCH_SIZE, KINDS
 from .errors import InputError
 from .evaluation.report import to_json
-from .files import atomic_write, read_json, writing
+from .files import atomic_write
 from .gates.base import GATES
 from .hooks.fingerprint import fingerprint
 from .hooks.steerer import Steerer
@@ -104,7 +104,7 @@ def sweep(
         "threads": torch.get_num_threads() if where.type == "cpu" else None,
         "library_version": __version__,
     }
-    claim(runner.folder, settings)
+    claim(runner.folder, settings, MANIFEST, "sweep")
     done = {cell for cell in cells_in(runner.folder) if cell.method in named}
     first = product(named, ARMS, runner.suite.strengths, range(seeds))
     expected = done.union(starmap(Cell, first))
@@ -115,39 +115,6 @@ def sweep(
             found = write_report(runner.folder, settings, report)
     print(table(found))
     print(f"\nLook at {Path(out) / 'report.md'}; every figure is in report.json beside it.")
-
-
-def claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write a sweep's settings into its folder, or see that they are those that stand there.
-
-    Args:
-        folder: The sweep's folder.
-        settings: Everything that its cells depend on but their own names.
-
-    Raises:
-        InputError: If other settings stand there, or the folder holds something else.
-    """
-    path, wanted = folder / MANIFEST, json.loads(to_json(settings))
-    if not path.is_file():
-        with writing(folder):
-            foreign = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        shown = sorted(name for name in foreign if not name.startswith("."))
-        if shown:
-            raise InputError(
-                f"The folder {folder} holds {shown[0]!r} but no {MANIFEST}, so it is no sweep's. Name a new or empty "
-                "folder with --out."
-            )
-        atomic_write(path, to_json(settings))
-    kept = read_json(path)
-    if not isinstance(kept, dict):
-        raise InputError(f"{path} must hold a JSON object, but holds {type(kept).__name__}. Name another folder.")
-    other = next((key for key in {**wanted, **kept} if kept.get(key) != wanted.get(key)), None)
-    if other is not None:
-        raise InputError(
-            f"The folder {folder} holds a sweep with another {other}: {kept.get(other)!r} there, {wanted.get(other)!r} "
-            "now. Their figures can't stand in one table. Name another folder with --out, or sweep with the settings "
-            f"of {MANIFEST} there."
-        )
 
 
 def draw_method(runner: Runner, method: str, seeds: int, expected: set[Cell], bar: tqdm) -> None:
@@ -213,10 +180,4 @@ def write_report(folder: Path, settings: Mapping[str, Any], copy: str | None) ->
 
 
 def _digest(modules: Iterable[nn.Module]) -> str:
-    """SHA-256 over the weights: figures of a model and of its next training can't stand in one table."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, tensor in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digest(entry for module in modules for entry in module.state_dict().items())

@@ -15,13 +15,14 @@ from diffusers import StableDiffusionPipeline
 
 from dsas_diffusion import Steerer, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
+from dsas_diffusion.claims import claim
 from dsas_diffusion.cli import main
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.images import as_tensor
 from dsas_diffusion.evaluation.presence import present
 from dsas_diffusion.evaluation.ssim import ssim
 from dsas_diffusion.methods.base import METHODS
-from dsas_diffusion.sweep import claim
+from dsas_diffusion.sweep import MANIFEST
 from dsas_diffusion.sweep_cells import ARMS, SUITES, Cell, Runner, Suite, cells_in
 from dsas_diffusion.sweep_figures import Point, compared, due, point, points_of
 
@@ -237,15 +238,15 @@ def test_what_cannot_be_is_one_paragraph_and_draws_nothing(whole, calls, options
 
 def test_every_setting_counts_and_another_folder_is_left_alone(tmp_path):
     settings = {"gate": "patch", "generation": {"num_inference_steps": 20}, "weights": "ab"}
-    claim(tmp_path / "new", settings)
-    claim(tmp_path / "new", settings)
+    claim(tmp_path / "new", settings, MANIFEST, "sweep")
+    claim(tmp_path / "new", settings, MANIFEST, "sweep")
     for changed in ({"generation": {"num_inference_steps": 21}}, {"weights": "cd"}, {"more": 1}):
         with pytest.raises(InputError, match=f"another {next(iter(changed))}"):
-            claim(tmp_path / "new", {**settings, **changed})
+            claim(tmp_path / "new", {**settings, **changed}, MANIFEST, "sweep")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "report.md").write_text("mine")
     with pytest.raises(InputError, match=r"holds 'report\.md' but no sweep\.json"):
-        claim(tmp_path / "thesis", settings)
+        claim(tmp_path / "thesis", settings, MANIFEST, "sweep")
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["report.md"]
 
 

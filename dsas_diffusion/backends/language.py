@@ -218,6 +218,65 @@ def generate(
     Raises:
         InputError: As for :func:`tokenized`; or if the model can't generate, or a batch size is not positive.
     """
+    for given, made in _generated(model, tokenizer, texts, seed, batch_size, generation, chat):
+        yield tokenizer.batch_decode(made[:, _known(model, given) :], skip_special_tokens=True)
+
+
+def continue_texts(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Sequence[str],
+    seed: int = 0,
+    *,
+    batch_size: int = 16,
+    generation: Mapping[str, Any] | None = None,
+    chat: bool = False,
+) -> Iterator[list[tuple[str, str]]]:
+    """Continue texts as :func:`generate` does, and keep what stands between a text and its continuation.
+
+    Args:
+        model: As for :func:`generate`.
+        tokenizer: As there.
+        texts: As there.
+        seed: As there.
+        batch_size: As there.
+        generation: As there.
+        chat: As there.
+
+    Yields:
+        Of each batch, every text as the model read it and its continuation, which joined are what the model wrote: a
+        space that belongs between them stands at the continuation's beginning. (An encoder-decoder model writes nothing
+        but the continuation.)
+
+    Raises:
+        InputError: As for :func:`generate`.
+    """
+    for given, made in _generated(model, tokenizer, texts, seed, batch_size, generation, chat):
+        known = _known(model, given)
+        before = tokenizer.batch_decode(made[:, :known], skip_special_tokens=True)
+        whole = tokenizer.batch_decode(made, skip_special_tokens=True)
+        alone = tokenizer.batch_decode(made[:, known:], skip_special_tokens=True)
+        yield [
+            (text, both.removeprefix(text) if both.startswith(text) else after)
+            for text, both, after in zip(before, whole, alone, strict=True)
+        ]
+
+
+def _known(model: PreTrainedModel, given: torch.Tensor) -> int:
+    """How many tokens of what was made were given."""
+    return 0 if model.config.is_encoder_decoder else given.shape[1]
+
+
+def _generated(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    texts: Sequence[str],
+    seed: int,
+    batch_size: int,
+    generation: Mapping[str, Any] | None,
+    chat: bool,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Give the tokens of each batch and those of what was made of it."""
     continued: Any = model
     if not model.can_generate():
         raise InputError(
@@ -234,5 +293,4 @@ def generate(
         with torch.no_grad(), torch.random.fork_rng(devices):
             torch.manual_seed(seed + number)
             made = continued.generate(**batch, pad_token_id=tokenizer.pad_token_id, **(generation or {}))
-        known = 0 if model.config.is_encoder_decoder else batch["input_ids"].shape[1]
-        yield tokenizer.batch_decode(made[:, known:], skip_special_tokens=True)
+        yield batch["input_ids"], made

@@ -1,4 +1,4 @@
-"""Bootstrap intervals for a mean over prompts, and for the difference of two methods on the same prompts."""
+"""Bootstrap intervals of a mean or ratio over prompts, and of the difference of two methods on the same prompts."""
 
 from dataclasses import dataclass
 
@@ -95,6 +95,97 @@ def paired_bootstrap(
             "order. Write NaN where a prompt has none."
         )
     return bootstrap_interval(first - second, level, resamples, seed)
+
+
+def bootstrap_ratio(
+    parts: ArrayLike,
+    wholes: ArrayLike,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int | np.random.Generator = 0,
+) -> Interval:
+    """Percentile interval of Σ parts / Σ wholes, with prompts resampled and both values of one kept together.
+
+    Args:
+        parts: (n,), one value a prompt or text, such as its log-likelihood.
+        wholes: (n,), what it is shared over, such as the number of tokens; above 0.
+        level: Coverage that is aimed at, between 0 and 1.
+        resamples: How many resamples to draw.
+        seed: Of a generator of its own, or the generator.
+
+    Returns:
+        The ratio and its interval.
+
+    Raises:
+        InputError: If the lengths differ, there are fewer than 2 rows, a value is not finite, a whole is not positive,
+            or a setting is out of range.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    """
+    return _ratio_interval([_ratio(parts, wholes)], level, resamples, seed)
+
+
+def paired_bootstrap_ratio(
+    parts: ArrayLike,
+    wholes: ArrayLike,
+    other_parts: ArrayLike,
+    other_wholes: ArrayLike,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int | np.random.Generator = 0,
+) -> Interval:
+    """Percentile interval of Σ parts / Σ wholes − Σ other parts / Σ other wholes, all four of a prompt kept together.
+
+    Args:
+        parts: As for :func:`bootstrap_ratio`.
+        wholes: As there.
+        other_parts: (n,), another method's values for the same prompts in the same order.
+        other_wholes: (n,), theirs.
+        level: Coverage that is aimed at, between 0 and 1.
+        resamples: How many resamples to draw.
+        seed: Of a generator of its own, or the generator.
+
+    Returns:
+        The difference and its interval.
+
+    Raises:
+        InputError: As for :func:`bootstrap_ratio`.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    """
+    ratios = [_ratio(parts, wholes), _ratio(other_parts, other_wholes)]
+    if len(ratios[0][0]) != len(ratios[1][0]):
+        raise InputError(
+            f"parts has {len(ratios[0][0])} entries and other_parts {len(ratios[1][0])}; paired are values of the same "
+            "prompts in one order."
+        )
+    return _ratio_interval(ratios, level, resamples, seed)
+
+
+def _ratio(parts: ArrayLike, wholes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    first, second = _column("parts", parts), _column("wholes", wholes)
+    if len(first) != len(second) or len(first) < 2 or not (second > 0).all() or np.isnan(first).any():
+        raise InputError(
+            f"parts has {len(first)} entries and wholes {len(second)}; accepted are 2 or more of both without NaN, and "
+            "wholes above 0. Measure more texts."
+        )
+    return first, second
+
+
+def _ratio_interval(
+    ratios: list[tuple[np.ndarray, np.ndarray]], level: float, resamples: int, seed: int | np.random.Generator
+) -> Interval:
+    check_settings(level, resamples)
+    generator, count = np.random.default_rng(seed), len(ratios[0][0])
+    rows = max(1, DRAWS // count)
+    found = []
+    for start in range(0, resamples, rows):
+        drawn = generator.integers(count, size=(min(rows, resamples - start), count))
+        values = [parts[drawn].sum(axis=1) / wholes[drawn].sum(axis=1) for parts, wholes in ratios]
+        found.append(values[0] - sum(values[1:]))
+    means = [float(parts.sum() / wholes.sum()) for parts, wholes in ratios]
+    low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(means[0] - sum(means[1:]), float(low), float(high), count)
 
 
 def check_settings(level: float, resamples: int) -> None:

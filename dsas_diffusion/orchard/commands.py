@@ -12,6 +12,23 @@ from ..files import atomic_write
 from .world import LOOKS, OBJECTS, SEEDS, check_name
 
 Model = Literal["scenes", "detector", "clip", "unet", "dit", "language"]
+#: The questions as a task of lm-eval.
+TASK = """\
+task: orchard_questions
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {file}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{prompt}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: answer
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+"""
 _MODELS: tuple[Model, ...] = ("scenes", "detector", "clip", "unet", "dit", "language")
 
 
@@ -61,27 +78,31 @@ def _objects(objects: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def questions(out: str = "outputs/orchard/questions.jsonl", n: int = 1000, seed: int = 0, split: str = "test") -> None:
-    """Write four-way questions whose combinations the language model has not been trained on, as a task file.
+    """Write four-way questions whose combinations the language model has not been trained on, as a task of lm-eval.
 
-    One JSON object a line: `question`, four `choices`, the index of the right one as `answer`, and its `kind`. The
-    model reads `{question} a ) {choice} b ) {choice} c ) {choice} d ) {choice} answer :` and says one of the four.
+    One JSON object a line: `question`, the `prompt` that the model reads, four `choices`, of which it says one, the
+    index of the right one as `answer`, and its `kind`. The task file beside it, with the ending .yaml, is what `dsas
+    evaluate text --tasks` and lm-eval take.
 
     Args:
-        out: The file.
+        out: The file, which ends in .jsonl.
         n: How many questions.
         seed: Which of the split's questions comes first.
         split: The range of questions: tuning, evaluation or test.
 
     Raises:
-        InputError: If the split is unknown or has fewer questions, or the file can't be written.
+        InputError: If the split is unknown or has fewer questions, or a file has another ending or can't be written.
     """
     from json import dumps
 
     from .text.questions import four_way_questions
 
+    if Path(out).suffix != ".jsonl":
+        raise InputError(f"out is {out!r}, but must end in .jsonl; the task file beside it ends in .yaml.")
     asked = four_way_questions(n, split, seed)
     atomic_write(out, "".join(dumps(question.as_record()) + "\n" for question in asked))
-    print(f"wrote {n} questions to {out}")
+    task = atomic_write(Path(out).with_suffix(".yaml"), TASK.format(file=dumps(str(Path(out).resolve()))))
+    print(f"wrote {n} questions to {out}, and the task file {task}")
 
 
 def check(

@@ -1,4 +1,4 @@
-"""Whole folders, and `dsas evaluate` as people call it."""
+"""Whole folders, and `dsas evaluate images` as people call it."""
 
 import json
 import math
@@ -114,7 +114,18 @@ def test_object_of(text, found):
 def test_command_prints_and_writes(folders, clip_folder, tmp_path, capsys):
     images, prompts, twins = map(str, folders)
     out = tmp_path / "new" / "figures.json"
-    line = ["evaluate", "--images", images, "--prompts", prompts, "--twins", twins, "--clip", str(clip_folder)]
+    line = [
+        "evaluate",
+        "images",
+        "--images",
+        images,
+        "--prompts",
+        prompts,
+        "--twins",
+        twins,
+        "--clip",
+        str(clip_folder),
+    ]
     more = [
         "--detector",
         "none",
@@ -155,7 +166,7 @@ def test_command_explains_bad_input(folders, clip_folder, tmp_path, capsys, chan
         "--detector": "none",
     }
     words = [word for pair in (options | {"--json": str(out)} | change).items() for word in pair]
-    assert cli.main(["evaluate", *words]) == 2
+    assert cli.main(["evaluate", "images", *words]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert "Traceback" not in captured.err
@@ -164,5 +175,5 @@ def test_command_explains_bad_input(folders, clip_folder, tmp_path, capsys, chan
 
 def test_orchards_judges_refuse_pictures_of_another_world(save, write_rows, pictures, capsys):
     folder, rows = save("photos", pictures[:1], ["1.png"]), write_rows(ROWS[:1])
-    assert cli.main(["evaluate", "--images", str(folder), "--prompts", str(rows)]) == 2
+    assert cli.main(["evaluate", "images", "--images", str(folder), "--prompts", str(rows)]) == 2
     assert "no picture of Orchard's: those are 64×64" in capsys.readouterr().err

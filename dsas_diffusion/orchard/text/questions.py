@@ -90,7 +90,13 @@ class Question:
 
     def as_record(self) -> dict[str, Any]:
         """Give the question as plain values for a task file."""
-        return {"question": self.text, "choices": list(self.choices), "answer": self.answer, "kind": self.kind}
+        return {
+            "question": self.text,
+            "prompt": self.prompt,
+            "choices": list(self.choices),
+            "answer": self.answer,
+            "kind": self.kind,
+        }
 
 
 @cache

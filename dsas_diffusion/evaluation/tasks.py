@@ -1,0 +1,245 @@
+"""Benchmarks of EleutherAI's lm-evaluation-harness, run in process on the model as it is, steered or not."""
+
+import hashlib
+import logging
+import random
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ..backends.language import check_tokenizer
+from ..errors import InputError
+from ..files import read_text
+from ..prompt_set import did_you_mean
+
+_SUFFIXES: Final = (".yaml", ".yml")
+#: Places of local data in a task file.
+_LOCAL: Final = ("json", "csv", "parquet", "text", "arrow")
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """What a model reaches in one task.
+
+    Args:
+        results: Metric → value, as lm-eval reports it: `"acc,none"`, `"acc_stderr,none"` …
+        each: Metric → one value a question, in the task's order; those alone whose questions have a number.
+    """
+
+    results: Mapping[str, float]
+    each: Mapping[str, Sequence[float]]
+
+
+def check_tasks(names: Sequence[str]) -> dict[str, str]:
+    """Refuse tasks that are not there, before anything runs; their questions are loaded, and so fetched, as a trial.
+
+    Args:
+        names: Names as `lm-eval ls tasks` lists them, such as `"mmlu"`, groups and tags included; or task files
+            (`.yaml`), as lm-eval takes them.
+
+    Returns:
+        The single tasks that they stand for, each with its `output_type`, such as `"multiple_choice"`.
+
+    Raises:
+        InputError: If lm-eval is not installed, a name is unknown, a file or its data don't exist or are broken, or two
+            of them hold the same task.
+    """
+    if not names:
+        return {}
+    with _quiet():
+        return {name: str(task.OUTPUT_TYPE) for name, task in _loaded(names).items()}
+
+
+def digest_of(name: str) -> str:
+    """Tell a task and another state of it apart.
+
+    Args:
+        name: As for :func:`check_tasks`, checked.
+
+    Returns:
+        The SHA-256 of a task file and its local data; of a name, lm-eval's version.
+    """
+    if not _is_file(name):
+        return f"lm-eval {version('lm-eval')}"
+    digest = hashlib.sha256()
+    for path in (Path(name), *_check_file(Path(name))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_tasks(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    names: Sequence[str],
+    *,
+    batch_size: int = 16,
+    shots: int | None = None,
+    limit: int | None = None,
+    chat: bool = False,
+    progress: bool = True,
+) -> dict[str, TaskFigures]:
+    """Ask a model the questions of tasks, steered by whatever is attached to it.
+
+    The global random state is as it was.
+
+    Args:
+        model: The model. A steerer whose tokens are the continuation's steers only tasks that generate: in all
+            others a text is all prompt.
+        tokenizer: Its tokenizer.
+        names: As for :func:`check_tasks`.
+        batch_size: Texts at a time.
+        shots: Answered questions before each one; `None` for what the task says. A task that says 0 keeps it.
+        limit: The first so many questions of each task; `None` for all.
+        chat: Put each question into the tokenizer's chat template.
+        progress: Show lm-eval's bar.
+
+    Returns:
+        Task → figures. A group stands as its single tasks.
+
+    Raises:
+        InputError: As for :func:`check_tasks`; or if there is no tokenizer, pad token or chat template.
+    """
+    check_tokenizer(model, tokenizer, chat)
+    with _quiet(progress), _random_state_kept(model):
+        loaded = _loaded(names)
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        side = tokenizer.padding_side
+        try:
+            found: Any = simple_evaluate(
+                model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                tasks=list(loaded.values()),
+                num_fewshot=shots,
+                limit=limit,
+                bootstrap_iters=0,
+                apply_chat_template=chat,
+            )
+        finally:
+            tokenizer.padding_side = side
+    return {name: _figures(found["results"][name], found["samples"][name]) for name in loaded}
+
+
+def _figures(results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> TaskFigures:
+    numbers = {key: float(value) for key, value in results.items() if isinstance(value, int | float)}
+    each: dict[str, list[float]] = {}
+    for sample in samples:
+        for metric in sample["metrics"]:
+            if isinstance(sample[metric], bool | int | float | np.number):
+                each.setdefault(f"{metric},{sample['filter']}", []).append(float(sample[metric]))
+    # What has no number for some question has no mean over questions.
+    whole = max(map(len, each.values()), default=0)
+    return TaskFigures(numbers, {key: values for key, values in each.items() if len(values) == whole})
+
+
+def _loaded(names: Sequence[str]) -> dict[str, Any]:
+    """Give every single task by its name, with its questions."""
+    if find_spec("lm_eval") is None:
+        raise InputError(
+            f"The tasks {', '.join(names)} need lm-eval, which is not installed. Install it with "
+            "`pip install 'dsas-diffusion[tasks]'`, or leave the tasks out."
+        )
+    files = [name for name in names if _is_file(name)]
+    for name in files:
+        _check_file(Path(name))
+    manager = _manager(len(files) < len(names))
+    for name in names:
+        if name not in files and name not in manager.all_tasks:
+            close = did_you_mean(name, manager.all_tasks)
+            raise InputError(
+                f"lm-eval knows no task {name!r}, and there is no such task file.{close} `lm-eval ls tasks` lists the "
+                "tasks; a task file ends in .yaml."
+            )
+    try:
+        return dict(manager.load(list(names))["tasks"])
+    except Exception as error:  # whatever a task file, its data or the hub may raise
+        raise InputError(
+            f"The tasks {', '.join(names)} can't be loaded: {_first_line(error)}. Check the task file and its data, or "
+            "whether the hub can be reached."
+        ) from error
+
+
+@cache
+def _manager(named: bool) -> Any:
+    """Index lm-eval's own tasks, which are many, where some are asked for by name."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=named)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(_SUFFIXES) or Path(name).is_file()
+
+
+def _check_file(path: Path) -> list[Path]:
+    """Refuse a task file that is missing or whose data are, and give its local data."""
+    import yaml
+
+    try:
+        about = yaml.load(read_text(path), Loader=_loader())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {_first_line(error)}. Mend it.") from error
+    if not isinstance(about, dict) or not {"task", "group"} & about.keys():
+        raise InputError(f"{path} is no task file of lm-eval: it names neither a task nor a group.")
+    if about.get("dataset_path") not in _LOCAL:
+        return []
+    named = (about.get("dataset_kwargs") or {}).get("data_files") or ()
+    values = list(named.values()) if isinstance(named, dict) else [named]
+    files = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
+    local = [Path(file) for file in files if "://" not in file and not any(mark in file for mark in "*?[")]
+    missing = next((file for file in local if not file.is_file()), None)
+    if missing is not None:
+        raise InputError(
+            f"{path} takes its questions from {missing}, which is no file. Relative paths begin at the working folder; "
+            "mend the path under dataset_kwargs: data_files."
+        )
+    return local
+
+
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads `!function` as its text: what it names is not run for a check."""
+
+    Loader.add_constructor("!function", lambda loader, node: str(node.value))
+    return Loader
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def _random_state_kept(model: PreTrainedModel) -> Generator[None]:
+    devices = [model.device] if model.device.type == "cuda" else []
+    state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval seeds the global ones
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numbers)  # noqa: NPY002
+
+
+@contextmanager
+def _quiet(progress: bool = False) -> Generator[None]:
+    """Keep lm-eval's lines to what is wrong; without progress, its bars too, which it has no switch for."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with nullcontext() if progress else redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
