@@ -125,9 +125,9 @@ class AttachedConcept:
             scores: What its gate says.
         """
         if self.gates is not None and self._call is not None:
-            shown = scores[self._call.conditional]
-            if len(shown):
-                self.gates.add(path, shown.unflatten(1, self.grid(scores.shape[1])))
+            rows = self._call.conditional
+            if rows.stop > rows.start:
+                self.gates.add(path, scores[rows], self._call.reduced_to(rows))
 
     def averaged(self, activation: Tensor) -> Tensor:
         """Give positions for a gate that averages over them.

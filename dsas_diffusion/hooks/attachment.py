@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import InputError
@@ -154,6 +154,28 @@ class Attachment:
             InputError: If nothing was recorded, or there is no such concept.
         """
         return self._recorded(concept).concept_map(height, width)
+
+    def token_gates(self, concept: str | None = None) -> dict[str, list[Float[Tensor, "tokens"]]]:
+        """Give what the gates said of texts, by site: h in [0, 1] of each text's tokens, as `GateRecord.tokens` does.
+
+        Args:
+            concept: Which, where several are attached.
+
+        Raises:
+            InputError: If no text was recorded, or there is no such concept.
+        """
+        return self._recorded(concept).tokens()
+
+    def token_ids(self, concept: str | None = None) -> dict[str, list[Int[Tensor, "tokens"]]]:
+        """Tell which tokens `token_gates` is about, in the same order.
+
+        Args:
+            concept: Which, where several are attached.
+
+        Raises:
+            InputError: If no text was recorded, embeddings were handed in, or there is no such concept.
+        """
+        return self._recorded(concept).token_ids()
 
     def _recorded(self, name: str | None) -> GateRecord:
         gates = self._one(name).gates

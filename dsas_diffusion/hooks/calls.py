@@ -277,6 +277,8 @@ class TextCall(Call):
         mask: (rows, tokens) true where the model attends; padding is neither averaged nor steered. `None` where every
             token counts.
         prompt: How many of the tokens, from the first on, are the prompt's; `None` for all. The others continue it.
+        ids: (rows, tokens) which tokens they are; `None` where embeddings were handed in.
+        searched: Whether the rows are beams, which change places between calls.
     """
 
     made = "texts"
@@ -284,10 +286,13 @@ class TextCall(Call):
     tokens: int
     mask: Tensor | None
     prompt: int | None = None
+    ids: Int[Tensor, "rows tokens"] | None = None
+    searched: bool = False
 
     def reduced_to(self, rows: slice) -> Self:
         """See :meth:`Call.reduced_to`."""
-        return replace(super().reduced_to(rows), mask=None if self.mask is None else self.mask[rows])
+        mask, ids = (None if each is None else each[rows] for each in (self.mask, self.ids))
+        return replace(super().reduced_to(rows), mask=mask, ids=ids)
 
     def included(self, tokens: Tokens) -> Tensor | None:
         """See :meth:`Call.included`."""

@@ -71,7 +71,8 @@ class Steerer:
             half: Which half of the rows to steer where there is guidance: `"conditional"`, `"unconditional"` or
                 `"both"`.
             tokens: Which tokens of a language model's texts to steer: the prompt's, those that continue it, or both.
-            record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result.
+            record_gates: Keep what the gates say, for `gate_maps` and `concept_map` of the result, and for its
+                `token_gates` where texts are steered.
 
         Returns:
             The attachment, to be detached.

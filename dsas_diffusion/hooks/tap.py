@@ -39,6 +39,7 @@ class Tap:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for listener in self._listeners:
             listener.before()
+            listener.asked(args, kwargs)
         try:
             returned = self._original(*args, **kwargs)
             for listener in self._listeners:
@@ -56,6 +57,7 @@ class Listener:
         owner: The object.
         name: The method's name.
         before: Called before it runs.
+        asked: Called after that with its arguments, positional ones and others.
         after: Called with what it gave.
         ended: Called when it is over, also if it failed.
     """
@@ -65,10 +67,11 @@ class Listener:
         owner: Any,
         name: str,
         before: Callable[[], object] = lambda: None,
+        asked: Callable[[tuple[Any, ...], dict[str, Any]], object] = lambda args, kwargs: None,
         after: Callable[[Any], object] = lambda returned: None,
         ended: Callable[[], object] = lambda: None,
     ) -> None:
-        self.before, self.after, self.ended = before, after, ended
+        self.before, self.asked, self.after, self.ended = before, asked, after, ended
         self._tap: Tap | None = Tap.of(owner, name)
         self._tap.add(self)
 

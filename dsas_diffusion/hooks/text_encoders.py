@@ -172,6 +172,7 @@ def text_call(given: Mapping[str, Any], follows: bool) -> TextCall:
         device=text.device,
         tokens=text.shape[1],
         mask=mask_of(given, text.shape[1]),
+        ids=given.get("input_ids"),
     )
 
 
