@@ -1,4 +1,4 @@
-"""Layers told apart: gates against scikit-learn's own PCA and regression, overlap against SciPy, and what can't work."""
+"""Layers told apart: gates against scikit-learn's PCA and regression, overlap against SciPy, and what can't work."""
 
 import numpy as np
 import pytest
