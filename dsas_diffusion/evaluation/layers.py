@@ -94,6 +94,7 @@ def sides(
     tokenizer: Any = None,
     seed: int = 0,
     batch_size: int = 16,
+    positions: int = 16,
     generation: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> dict[str, Sides]:
@@ -107,6 +108,7 @@ def sides(
         tokenizer: Of a language model; the tokens of the prompt are averaged.
         seed: First seed of pictures.
         batch_size: Prompts at a time.
+        positions: How many positions of each sample to keep at most, for gates that learn from single ones.
         generation: Sampling settings of pictures.
         progress: Show a bar.
 
@@ -120,7 +122,7 @@ def sides(
     if isinstance(host, LanguageHost):
         check_tokenizer(host.owner, tokenizer)
         host = LanguageHost(host.owner, tokenizer)
-    how = Recording(seed, batch_size, generation or {}, None, 1, progress)
+    how = Recording(seed, batch_size, generation or {}, None, positions, progress)
     groups = record(host, part_of(prompts, split), sites, how, None).groups
     return {site.path: Sides(groups["source"][site.path], groups["control"][site.path]) for site in sites}
 

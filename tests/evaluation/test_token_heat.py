@@ -73,8 +73,8 @@ def test_the_mean_gate_is_weighted():
 
 def test_pipelines_are_told_where_their_gate_maps_are():
     pipe = tiny_pipeline()
+    steerer = dsas.Steerer([], {"strength": 1.0, "concept": {"label": "x"}})
     with pytest.raises(dsas.InputError, match=r"ask gate_maps\(\)"):
-        steerer = dsas.Steerer([], {"strength": 1.0, "concept": {"label": "x"}})
         token_heat(pipe, tokenizer(), steerer, ["x"])
 
 
