@@ -100,8 +100,8 @@ def main() -> None:
         "concept and 24 that don't to learn from, as many held out, averaged over their tokens. Each concept comes in "
         "two styles: *other style* is the AUROC of the same gate on the other's held-out sentences, *fall* what is "
         "lost by that, and *its own gate* the AUROC there of the gate that was learned from that style: where this is "
-        "high, the other style is the easier one. With 24 sentences a side an AUROC near 0.8 has a standard error of about "
-        "0.06.",
+        "high, the other style is the easier one. With 24 sentences a side an AUROC near 0.8 has a standard error of "
+        "about 0.06.",
         "",
         "## By layer",
         "",
