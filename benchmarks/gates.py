@@ -15,7 +15,7 @@ from dsas_diffusion import load_prompts, orchard
 from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.base import GATES, Gate
-from dsas_diffusion.hooks.guidance import denoiser_of
+from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.recording import Recording, record
 from dsas_diffusion.validation import cross_validated, first_samples
@@ -36,12 +36,12 @@ def main() -> None:
     parser.add_argument("--concepts", nargs="+", default=["banana", "apple", "cup"])
     parser.add_argument("--out", default="docs/gates.md")
     options = parser.parse_args()
-    pipe = orchard.load_pipeline("unet")
-    sites = find_sites(denoiser_of(pipe), "auto")
+    host = DenoiserHost(orchard.load_pipeline("unet"))
+    sites = find_sites(host.model, "auto")
     how = Recording(0, BATCH_SIZE, GENERATION, None, 4, progress=False)
     lines = []
     for concept in options.concepts:
-        recorded, _ = record(pipe, load_prompts(f"orchard/{concept}"), sites, how, None)
+        recorded, _ = record(host, load_prompts(f"orchard/{concept}"), sites, how, None)
         for name, settings in _COMPARED:
             gate, began = GATES[name](**settings), time.perf_counter()
             found = []

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -48,8 +49,29 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
         folds: At most the number of prompts of the smaller side.
         twins: Whether the i-th prompts of both sides belong together, and so into one fold.
     """
+    shown, other = held_out_scores(gate, source, control, folds, twins)
+    taken = other > 0
+    mistaken = [int(i) for i in control.prompts.unique() if taken[control.prompts == i].double().mean() >= 0.5]
+    right = int((shown > 0).sum() + (~taken).sum())
+    return Verdict(right / (len(shown) + len(other)), auroc(shown[:, None], other[:, None]).item(), mistaken)
+
+
+def held_out_scores(
+    gate: Gate, source: Samples, control: Samples, folds: int = 4, twins: bool = False
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "m"]]:
+    """Score every sample by a classifier that has not seen its prompt, see :func:`cross_validated`.
+
+    Args:
+        gate: As for `cross_validated`.
+        source: As for `cross_validated`.
+        control: As for `cross_validated`.
+        folds: As for `cross_validated`.
+        twins: As for `cross_validated`.
+
+    Returns:
+        Scores of source and of control samples, float64; what is above 0 is taken for source.
+    """
     X = torch.cat([source.pooled, control.pooled])
-    y = np.repeat([1, 0], [len(source.pooled), len(control.pooled)])
     apart = 0 if twins else 1 + source.prompts.max()
     groups = torch.cat([source.prompts, control.prompts + apart]).numpy()
     smaller = min(len(torch.unique(source.prompts)), len(torch.unique(control.prompts)))
@@ -64,11 +86,9 @@ def cross_validated(gate: Gate, source: Samples, control: Samples, folds: int = 
             scores[unseen] = again(X[unseen].float()[:, None])[:, 0].numpy() - 0.5
     else:
         components = gate.components if isinstance(gate, LogisticGate) else LogisticGate().components
-        _score(scores, X, torch.from_numpy(y == 1), parts, components)
-    taken = scores[len(source.pooled) :] > 0
-    mistaken = [int(i) for i in control.prompts.unique() if taken[control.prompts.numpy() == int(i)].mean() >= 0.5]
-    shown, other = torch.from_numpy(scores)[:, None].split([len(source.pooled), len(control.pooled)])
-    return Verdict(float(((scores > 0) == y).mean()), auroc(shown, other).item(), mistaken)
+        _score(scores, X, torch.arange(len(X)) < len(source.pooled), parts, components)
+    shown, other = torch.from_numpy(scores).split([len(source.pooled), len(control.pooled)])
+    return shown, other
 
 
 def _score(

@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_examples_in_a_row(tmp_path):
     """generate_without_banana.py and custom_pipeline.py read what fit_concept.py saved."""
     said = {}
-    for name in ("fit_concept", "generate_without_banana", "custom_pipeline", "clip_scores"):
+    for name in ("fit_concept", "generate_without_banana", "custom_pipeline", "clip_scores", "token_heat"):
         done = subprocess.run(
             [sys.executable, EXAMPLES / f"{name}.py"],
             cwd=tmp_path,
@@ -30,9 +30,11 @@ def test_examples_in_a_row(tmp_path):
     assert "SteeredStableDiffusionPipeline with {'banana': 3.0}" in said["custom_pipeline"]
     assert (tmp_path / "outputs" / "strengths.png").is_file()
     assert said["clip_scores"].count("CLIP score") == 3
+    assert "change %" in said["token_heat"]
+    assert "you" in (tmp_path / "outputs" / "token_heat.html").read_text()
 
 
 def test_no_example_is_left_out():
     assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == [
-        "clip_scores", "custom_pipeline", "fit_concept", "generate_without_banana",
+        "clip_scores", "custom_pipeline", "fit_concept", "generate_without_banana", "token_heat",
     ]  # fmt: skip

@@ -39,6 +39,10 @@ def folded_classifiers(
     """
     middle = activations.float().mean(dim=0)
     X, weight = activations.float() - middle, counted.double()  # once centred, single precision is enough for the PCA
+    basis = None
+    if X.shape[0] < X.shape[1]:  # all that varies lies in the span of the samples, which is quicker to look through
+        basis = torch.linalg.qr(X.double().T).Q
+        X = (X.double() @ basis).float()
     total = weight.sum(dim=1)
     mean = (counted.float() @ X).double() / total[:, None]
     whole = X.T @ X
@@ -52,7 +56,10 @@ def folded_classifiers(
         weight = weight * total[:, None] / (2 * sizes)
     theta, bias = _regressions(scores, shown.double(), weight)
     folded = (directions @ theta[..., None])[..., 0]
-    return folded, bias - (folded * (mean + middle)).sum(dim=1)
+    bias = bias - (folded * mean).sum(dim=1)
+    if basis is not None:
+        folded = folded @ basis.T
+    return folded, bias - folded @ middle.double()
 
 
 def _regressions(

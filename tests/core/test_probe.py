@@ -37,8 +37,9 @@ def test_it_is_the_classifier_of_scikit_learn(n, m, channels, components, apart,
     assert (X @ weight.double().numpy() + bias.item()) == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
-def test_several_choices_of_samples_are_several_classifiers():
-    shown, other = two_clouds(50, 60, 10, 1.0)
+@pytest.mark.parametrize("channels", [10, 200])
+def test_several_choices_of_samples_are_several_classifiers(channels):
+    shown, other = two_clouds(50, 60, channels, 1.0)
     X, kind = torch.cat([shown, other]), torch.arange(110) < 50
     counted = torch.stack([torch.arange(110) % 3 != fold for fold in range(3)])
     weights, biases = folded_classifiers(X, kind, counted, 4)
