@@ -106,7 +106,7 @@ class TextSuite:
             encode_texts(model, tokenizer, self.texts, self.stride)
         if self.questions:
             asked = [(question.prompt, f" {choice}") for question in self.questions for choice in question.choices]
-            encode_continuations(model, tokenizer, *zip(*asked, strict=True))
+            encode_continuations(model, tokenizer, [a for a, _ in asked], [b for _, b in asked])
         if self.judge is not None:
             encode_texts(*self.judge, [])
         return check_tasks(self.tasks)
