@@ -1,0 +1,98 @@
+"""What steering costs a language model while it generates: four layers, 512 wide, eight texts at a time.
+
+python -m benchmarks.language_overhead
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from benchmarks.overhead import random_sites
+from dsas_diffusion.evaluation.report import format_table
+from dsas_diffusion.hooks.attached_concept import AttachedConcept
+from dsas_diffusion.hooks.attachment import Attachment
+from dsas_diffusion.hooks.hosts import LanguageHost
+from dsas_diffusion.hooks.steered_site import SteeredSite
+
+COLUMNS = {"sites": "", "variant": "", "ms/token": ".3f", "ratio": ".4f", "95 % from": ".4f", "to": ".4f"}
+
+
+def model(layers: int, width: int) -> Any:
+    """A Llama with random weights."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=8,
+        num_key_value_heads=8, vocab_size=32_000, max_position_embeddings=1024,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+@contextmanager
+def attached(language: Any, sites: list[SteeredSite]) -> Any:
+    """Steer for as long as the context lasts."""
+    attachment = Attachment(LanguageHost(language), [AttachedConcept("random", sites, 1.0)])
+    try:
+        yield attachment
+    finally:
+        attachment.detach()
+
+
+def measure(
+    language: Any, variants: dict[str, Callable[[], AbstractContextManager[Any]]], texts: int, tokens: int, rounds: int
+) -> dict[str, np.ndarray]:
+    """Time every variant in turn, each round in another order; seconds a token."""
+    prompt = torch.randint(3, 32_000, (texts, 32), generator=torch.Generator().manual_seed(0))
+    given = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
+    length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    names = list(variants)
+    for number in range(rounds + 1):
+        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
+            with variants[name](), torch.no_grad():
+                began = time.perf_counter()
+                language.generate(
+                    **given, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens, pad_token_id=0
+                )
+                if number:  # the first round warms up
+                    taken[name].append((time.perf_counter() - began) / tokens)
+    return {name: np.array(each) for name, each in taken.items()}
+
+
+def main() -> None:
+    """Print one row for each preset of sites and variant."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sites", nargs="+", default=["attention", "blocks"])
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--texts", type=int, default=8, help="texts at a time")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens that each is continued by")
+    parser.add_argument("--rounds", type=int, default=25)
+    options = parser.parse_args()
+    language, rows = model(options.layers, options.width), []
+    for preset in options.sites:
+        gated, open_ = (random_sites(language, preset, gate) for gate in ("logistic", "always"))
+        variants: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+            "unsteered": nullcontext,
+            "vanilla": partial(attached, language, open_),
+            "DSAS": partial(attached, language, gated),
+        }
+        found = measure(language, variants, options.texts, options.tokens, options.rounds)
+        for name, taken in found.items():
+            ratios = taken / found["unsteered"]
+            low, high = bootstrap((ratios,), np.median, rng=0, method="percentile").confidence_interval
+            rows.append([preset, name, 1000 * statistics.median(taken), float(np.median(ratios)), low, high])
+    print(f"{options.layers} layers, {options.width} wide, {options.texts} texts, {torch.get_num_threads()} threads")
+    print(format_table(rows, COLUMNS))
+
+
+if __name__ == "__main__":
+    main()
