@@ -55,6 +55,21 @@ def test_everyday_sets_have_their_shape(name):
         assert set(target.labels) == set(source.labels) - {label}
 
 
+@pytest.mark.parametrize("styles", [("rudeness-names", "rudeness-scorn"), ("banana-kitchen", "banana-chat")])
+def test_sentences_come_in_two_styles_that_share_none(styles):
+    sets = [load_prompts(f"sentences/{style}") for style in styles]
+    texts = [prompt.text for concept in sets for listed in concept.groups().values() for prompt in listed]
+    assert len(texts) == len(set(texts)) == 2 * 4 * 24
+    for concept in sets:
+        label = concept.concept.label
+        for group, listed in concept.groups().items():
+            shows = "source" in group
+            assert all((label in prompt.labels) == shows for prompt in listed)
+            if label == "banana":
+                assert all(("banana" in prompt.text.lower()) <= shows for prompt in listed)
+                assert all(prompt.named or "banana" not in prompt.text.lower() for prompt in listed)
+
+
 @pytest.mark.parametrize("name", bundled_prompts())
 def test_bundled_sets_load_and_read_as_english(name):
     concept = load_prompts(name)

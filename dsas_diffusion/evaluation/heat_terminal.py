@@ -12,6 +12,8 @@ from .token_heat import TokenHeat
 #: Backgrounds of the 256-colour palette from white to pink, under black figures.
 _RAMP: Final = (231, 225, 219, 213, 207, 201)
 _CELL: Final = 4
+_GATE: Final = "gate h"
+_CHANGE: Final = "change %"
 
 
 def heat_lines(heat: TokenHeat, width: int = 100, colour: bool = True) -> str:
@@ -60,10 +62,6 @@ def heat_lines(heat: TokenHeat, width: int = 100, colour: bool = True) -> str:
             lines.append("")
         start = end
     return "\n".join(lines[:-1])
-
-
-_GATE: Final = "gate h"
-_CHANGE: Final = "change %"
 
 
 def _rows(
