@@ -110,8 +110,8 @@ class AttachedConcept:
         """λ of each row that is steered."""
         if call.samples % len(self.strength):
             raise InputError(
-                f"strength has {len(self.strength)} numbers, but {call.samples} {call.made} are made at once, which is no "
-                "multiple of that. Give one number for all, or one for each prompt of the batch."
+                f"strength has {len(self.strength)} numbers, but {call.samples} {call.made} are made at once, which is "
+                "no multiple of that. Give one number for all, or one for each prompt of the batch."
             )
         each = call.samples // len(self.strength)
         strength = torch.tensor(self.strength, dtype=torch.float32).repeat_interleave(each)
