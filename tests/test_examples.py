@@ -40,10 +40,10 @@ def test_examples_in_a_row(tmp_path):
 def test_a_language_model(tmp_path):
     """It takes seconds."""
     done = run("language_model", tmp_path)
-    assert "unsteered: 100% of 64 answers are rude" in done
-    steered = re.search(r"^steered: (\d+)% of 64 answers are rude", done, re.MULTILINE)
+    steered = re.search(r"heldout_source: rude 100% unsteered, (\d+)% steered", done)
     assert steered
     assert int(steered[1]) <= 33
+    assert "heldout_control: rude 0% unsteered, 0% steered" in done
     assert not list(tmp_path.iterdir())
 
 
