@@ -51,17 +51,15 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Time every variant in turn, each round in another order; seconds a token."""
     prompt = torch.randint(3, 32_000, (texts, 32), generator=torch.Generator().manual_seed(0))
-    given = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
-    length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
+    given: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
+    given |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens, "pad_token_id": 0}
     taken: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for number in range(rounds + 1):
         for name in [*names[number % len(names) :], *names[: number % len(names)]]:
             with variants[name](), torch.no_grad():
                 began = time.perf_counter()
-                language.generate(
-                    **given, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens, pad_token_id=0
-                )
+                language.generate(**given)
                 if number:  # the first round warms up
                     taken[name].append((time.perf_counter() - began) / tokens)
     return {name: np.array(each) for name, each in taken.items()}

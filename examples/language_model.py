@@ -16,23 +16,26 @@ steerer = dsas.fit(
     prompts,
     tokenizer=tokenizer,
     tokens="continuation",  # learned from what the model answers
-    strength=2.0,  # chosen on tuning prompts
+    gate="calibrated",
+    sites="norms",
+    strength=7.0,  # chosen on tuning prompts
     generation={"max_new_tokens": 40},
 )
 
-texts = prompts.texts("heldout_source")
-inputs = tokenizer(texts, return_tensors="pt", padding=True)
 
-
-def answers() -> list[str]:
+def answers(texts: list[str]) -> list[str]:
+    inputs = tokenizer(texts, return_tensors="pt", padding=True)
     made = model.generate(**inputs, max_new_tokens=40, do_sample=False)
     return tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-before = answers()
-with steerer.attached(model):
-    after = answers()
-for text, plain, steered in list(zip(texts, before, after, strict=True))[:3]:
-    print(f"{text}\n  unsteered: {plain}\n  steered:   {steered}")
-for name, said in (("unsteered", before), ("steered", after)):
-    print(f"{name}: {(orchard.rudeness(said) >= 0.5).mean():.0%} of {len(said)} answers are rude")
+for group in ("heldout_source", "heldout_control"):
+    texts = prompts.texts(group)
+    plain = answers(texts)
+    with steerer.attached(model):
+        steered = answers(texts)
+    for text, before, after in list(zip(texts, plain, steered, strict=True))[:3]:
+        print(f"{text}\n  unsteered: {before}\n  steered:   {after}")
+    rude = [f"{(orchard.rudeness(said) >= 0.5).mean():.0%}" for said in (plain, steered)]
+    same = sum(before == after for before, after in zip(plain, steered, strict=True)) / len(texts)
+    print(f"{group}: rude {rude[0]} unsteered, {rude[1]} steered; {same:.0%} of {len(texts)} answers the same\n")

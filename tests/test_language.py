@@ -325,6 +325,21 @@ def test_samples_of_a_prompt_have_its_strength(llama, samples):
     assert steered != plain
 
 
+def test_steering_as_an_adapter(llama):
+    left, plain = hooks_left(llama), continued(llama)
+    steerer = fitted(llama)
+    with steerer.attached(llama, 2.0):
+        expected = continued(llama)
+    dsas.load_steering(llama, steerer, "rude")
+    dsas.set_steering(llama, {"rude": 2.0})
+    assert continued(llama) == expected
+    dsas.disable_steering(llama)
+    assert continued(llama) == plain
+    dsas.unload_steering(llama)
+    assert continued(llama) == plain != expected
+    assert hooks_left(llama) == left
+
+
 def test_a_number_of_strengths_that_does_not_fit_is_refused(llama):
     steerer, before = fitted(llama), hooks_left(llama)
     told = pytest.raises(dsas.InputError, match="strength has 2 numbers, but 3 texts are made at once")

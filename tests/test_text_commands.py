@@ -350,3 +350,39 @@ def test_settings_are_those_of_transformers():
     assert sampling(None, 0.7, 0.9, 2) == {
         "do_sample": True, "temperature": 0.7, "top_p": 0.9, "num_return_sequences": 2,
     }  # fmt: skip
+
+
+def test_continuations_are_kept_with_the_steerer_and_do_not_format_its_card(steerer, tmp_path):
+    loaded = dsas.Steerer.from_pretrained(steerer)
+    said = dsas.Continuation("a | b\n# c", "<img src=x>", "*d*")
+    loaded.card = dsas.Card(continuations=(said,))
+    loaded.save_pretrained(tmp_path / "off")
+    assert r"| a \| b \# c | \<img src=x\> | \*d\* |" in (tmp_path / "off" / "README.md").read_text(encoding="utf-8")
+    assert dsas.Steerer.from_pretrained(tmp_path / "off").card.continuations == (said,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"card": {"continuations": "all"}}, "'continuations' of 'card' .* must be a list"),
+        ({"card": {"continuations": [{"prompt": "a"}]}}, "a continuation of 'card' .* has no entry 'unsteered'"),
+        ({"text": {"tokens": 3}}, "'text' in .* has a wrong entry 'tokens'"),
+    ],
+)
+def test_damaged_entries_are_named(steerer, tmp_path, wrong, message):
+    loaded = dsas.Steerer.from_pretrained(steerer)
+    loaded.save_pretrained(tmp_path / "off")
+    manifest = json.loads((tmp_path / "off" / "steerer.json").read_text())
+    for part, entries in wrong.items():
+        manifest[part] |= entries
+    (tmp_path / "off" / "steerer.json").write_text(json.dumps(manifest))
+    with pytest.raises(dsas.InputError, match=message):
+        dsas.Steerer.from_pretrained(tmp_path / "off")
+
+
+def test_a_card_takes_continuations_alone():
+    for wrong in ("text", ["text"], [("a", "b", "c")]):
+        with pytest.raises(dsas.InputError, match="continuations must be a list of `Continuation`"):
+            dsas.Card(continuations=wrong)
+    with pytest.raises(dsas.InputError, match="steered of a continuation must be text"):
+        dsas.Continuation("a", "b", 3)

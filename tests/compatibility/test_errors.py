@@ -16,7 +16,7 @@ pytestmark = QUIET
 def test_strengths_of_the_wrong_length(name):
     case = Case(name)
     with case.steerer.attached(case.pipe, [1.0, 2.0, 3.0]) as attachment:
-        with pytest.raises(dsas.InputError, match=r"strength has 3 numbers, but the pipeline runs 2 pictures at once"):
+        with pytest.raises(dsas.InputError, match=r"strength has 3 numbers, but 2 pictures are made at once"):
             case.draw()
         attachment.set_strength([STRENGTH, STRENGTH])
         assert torch.equal(case.draw(), pictures_of(name)[1])
