@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate text": "text_judges:evaluate",
     "sweep": "sweep:sweep",
     "inspect": "commands:inspect",
+    "heat": "looking:heat",
     "orchard render": "orchard.commands:render",
     "orchard questions": "orchard.commands:questions",
     "orchard check": "orchard.commands:check",

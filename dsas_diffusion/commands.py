@@ -376,6 +376,20 @@ def _loaded(model: str, language: bool, device: str | None, precision: Precision
     """The model, and a language model's tokenizer, with a pad token."""
     if not language:
         return load_pipeline(model, device_of(device), precision), None
+    return load_for_texts(model, device, precision)
+
+
+def load_for_texts(model: str, device: str | None, precision: Precision) -> tuple[Any, Any]:
+    """Load a language model by name, and its tokenizer, with a pad token.
+
+    Args:
+        model: As for `models.load_language`.
+        device: Where to compute; `None` for the GPU if there is one.
+        precision: The type of the model's weights.
+
+    Raises:
+        InputError: As for `models.load_language`.
+    """
     loaded, tokenizer = load_language(model, device_of(device), precision)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token = tokenizer.eos_token
