@@ -286,8 +286,8 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
         "## CAA with the gate against CAA alone",
         "",
         f"Of the strengths {', '.join(f'{λ:g}' for λ in FINE)}, CAA alone at the first one that leaves at most a third "
-        "of the rudeness on tuning prompts, and with the gate at the first one that leaves at most as much as that. 128 "
-        "held-out prompts with four continuations, 512 texts, 4000 questions. *Unchanged*: "
+        "of the rudeness on tuning prompts, and with the gate at the first one that leaves at most as much as that. "
+        "128 held-out prompts with four continuations, 512 texts, 4000 questions. *Unchanged*: "
         "continuations of 64 held-out control prompts, greedy, of which not one token differs.",
         "",
         *markdown_table(rows, {"arm": "", "λ": "", **FIGURES, "unchanged": ".1%"}),

@@ -11,16 +11,8 @@ from dsas_diffusion import orchard
 
 model, tokenizer = orchard.load_language_model()
 prompts = dsas.load_prompts("orchard/rudeness")
-steerer = dsas.fit(
-    model,
-    prompts,
-    tokenizer=tokenizer,
-    tokens="continuation",  # learned from what the model answers
-    gate="calibrated",
-    sites="norms",
-    strength=7.0,  # chosen on tuning prompts
-    generation={"max_new_tokens": 40},
-)
+# Learned from the last token of each prompt, where the model decides how to go on.
+steerer = dsas.fit(model, prompts, tokenizer=tokenizer, sites="attention", tokens="last")
 
 
 def answers(texts: list[str]) -> list[str]:
