@@ -1,103 +1,104 @@
-"""Every steering method and every gate for positions on a tiny language model: tokens are positions, too."""
-
-from contextlib import contextmanager
+"""Every steering method and every gate that sees no places on a language model: the promises of test_family.py."""
 
 import pytest
 import torch
-from tiny_language import CONTROL, SOURCE, TARGET, WIDTH, tiny_language_model, tokens_of
+from tiny import hooks_in
+from tiny_texts import CONTROL, SOURCE, model, rudeness, tokenizer
 
-from dsas_diffusion.core.registry import settings_of
-from dsas_diffusion.core.steer import steer
-from dsas_diffusion.gates.base import GATES, Samples
+from dsas_diffusion import Steerer, fit
+from dsas_diffusion.backends.language import generate
+from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
+from dsas_diffusion.training_loop import Training
 
-# A gate that averages over positions would average over padding; it is for pictures, which have none.
+TEXTS = [SOURCE[0], CONTROL[0], SOURCE[2]]
 PAIRS = [
     *((method, "logistic") for method in METHODS),
-    *(("caa", gate) for gate, kind in GATES.items() if kind.unit in ("position", "none") and not kind.sees_places),
+    *(("caa", name) for name, gate in GATES.items() if name != "logistic" and not gate.sees_places),
 ]
-LAYERS = (0, 2)
 
 
 @pytest.fixture(scope="module")
-def language_model():
-    return tiny_language_model()
+def lm():
+    return model("llama")
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
-def fitted(language_model, request):
-    """Layer → method and gate."""
-    found = {}
-    for layer in LAYERS:
-        tokens = {
-            name: tokens_of(*language_model, texts, layer)
-            for name, texts in (("source", SOURCE), ("target", TARGET), ("control", CONTROL))
-        }
-        samples = {
-            name: Samples(
-                torch.stack([one.mean(0) for one in each]),
-                torch.arange(len(each)),
-                torch.stack([place for one in each for place in one[:2]]),
-            )
-            for name, each in tokens.items()
-        }
-        method, gate = METHODS[request.param[0]]().reset(WIDTH), GATES[request.param[1]]().reset(WIDTH)
-        method.fit(samples["source"].pooled, samples["target"].pooled)
-        gate.fit(samples["source"], samples["control"])
-        found[layer] = method, gate
-    return found
+def pair(request):
+    return request.param
 
 
-@contextmanager
-def steered(model, fitted, strength: float):
-    def hook(method, gate):
-        return lambda module, args, output: steer(output, method(output), strength * gate(output))
-
-    handles = [model.model.layers[layer].register_forward_hook(hook(*pair)) for layer, pair in fitted.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+@pytest.fixture(scope="module")
+def steerer(lm, pair):
+    return fitted(lm, *pair)
 
 
-def logits(language_model, texts: list[str]) -> list[torch.Tensor]:
-    """What follows each text's words, padding left out."""
-    model, tokenizer = language_model
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+def fitted(lm, method, gate) -> Steerer:
+    needs = isinstance(method, str) and METHODS[method].needs_gradients
+    training = Training(iterations=20) if needs or getattr(method, "needs_gradients", False) else None
+    return fit(lm, rudeness(), tokenizer=tokenizer(), method=method, gate=gate, training=training, tau=0.5,
+               progress=False)  # fmt: skip
+
+
+def logits(lm, texts: list[str] = TEXTS) -> list[torch.Tensor]:
+    """What follows each token, padding left out."""
+    batch = tokenizer()(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
     with torch.no_grad():
-        found = model(**inputs).logits
-    return [row[mask.bool()] for row, mask in zip(found, inputs["attention_mask"], strict=True)]
+        found = lm(**batch, position_ids=(batch["attention_mask"].cumsum(1) - 1).clamp(min=0)).logits
+    return [row[mask.bool()] for row, mask in zip(found, batch["attention_mask"], strict=True)]
 
 
-def test_zero_strength_is_bit_exact_and_more_is_not(language_model, fitted):
-    plain = logits(language_model, SOURCE)
-    with steered(language_model[0], fitted, 0.0):
-        assert all(map(torch.equal, logits(language_model, SOURCE), plain))
-    with steered(language_model[0], fitted, 1.0):
-        changed = logits(language_model, SOURCE)
-    assert any(not torch.allclose(one, two, atol=1e-4) for one, two in zip(changed, plain, strict=True))
-    assert all(map(torch.equal, logits(language_model, SOURCE), plain))
+def continued(lm) -> list[str]:
+    return [text for batch in generate(lm, tokenizer(), TEXTS, generation={"max_new_tokens": 5}) for text in batch]
 
 
-def test_neither_batch_nor_padding_matters(language_model, fitted):
-    texts = ["rude fool", "the fool is rude today", "you are a silly tree"]
-    with steered(language_model[0], fitted, 1.0):
-        together = logits(language_model, texts)
-        apart = [logits(language_model, [text])[0] for text in texts]
+def test_zero_strength_and_detaching_are_bit_exact_and_leave_no_hook(lm, steerer):
+    plain, texts, hooks = logits(lm), continued(lm), hooks_in(lm)
+    with steerer.attached(lm, strength=0):
+        assert all(map(torch.equal, logits(lm), plain))
+        assert continued(lm) == texts
+    with steerer.attached(lm, strength=2):
+        assert not all(map(torch.equal, logits(lm), plain))
+    for failure in (ZeroDivisionError, KeyboardInterrupt):
+        with pytest.raises(failure), steerer.attached(lm, strength=1):
+            raise failure
+    assert hooks_in(lm) == hooks
+    assert all(map(torch.equal, logits(lm), plain))
+
+
+def test_saved_and_loaded_it_does_the_same(lm, steerer, tmp_path):
+    steerer.save_pretrained(tmp_path / "steerer")
+    found = []
+    for one in (steerer, Steerer.from_pretrained(tmp_path / "steerer")):
+        with one.attached(lm, strength=1.5):
+            found.append((logits(lm), continued(lm)))
+    assert all(map(torch.equal, found[0][0], found[1][0]))
+    assert found[0][1] == found[1][1]
+    assert all(row.isfinite().all() for row in found[0][0])
+
+
+def test_a_second_fit_is_the_same(lm, steerer, pair):
+    parts = (steerer.manifest[part] for part in ("method", "gate"))
+    again = fitted(lm, *(
+        kinds[part["name"]](**part["settings"]) for kinds, part in zip((METHODS, GATES), parts, strict=True)
+    ))  # fmt: skip
+    for path, steered in steerer.sites.items():
+        for one, two in ((steered.method, again.sites[path].method), (steered.gate, again.sites[path].gate)):
+            assert one.state_dict().keys() == two.state_dict().keys()
+            assert all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
+
+
+def test_a_batch_is_its_texts_and_padding_is_nothing(lm, steerer):
+    with steerer.attached(lm, strength=1):
+        together = logits(lm)
+        apart = [logits(lm, [text])[0] for text in TEXTS]
     for one, two in zip(together, apart, strict=True):
         assert torch.allclose(one, two, atol=1e-3)
 
 
-def test_tensors_and_settings_are_all_there_is(language_model, fitted):
-    again = {
-        layer: tuple(type(part)(**settings_of(part)).reset(WIDTH) for part in parts) for layer, parts in fitted.items()
-    }
-    for layer, parts in again.items():
-        for part, learned in zip(parts, fitted[layer], strict=True):
-            part.load_state_dict(learned.state_dict())
-    found = []
-    for each in (fitted, again):
-        with steered(language_model[0], each, 1.5):
-            found.append(logits(language_model, SOURCE))
-    assert all(map(torch.equal, *found))
+def test_each_text_has_its_own_strength(lm, steerer):
+    plain = logits(lm)
+    with steerer.attached(lm, strength=[0.0, 1.0, 0.0]):
+        mixed = logits(lm)
+    assert torch.equal(mixed[0], plain[0])
+    assert torch.equal(mixed[2], plain[2])

@@ -1,10 +1,11 @@
-"""Every steering method and every gate on Orchard's U-Net, with few steps: what tiny random models can't show."""
+"""Every method and gate on Orchard's U-Net, with few steps, and on its language model."""
 
 import pytest
 import torch
 
 from dsas_diffusion import Steerer, fit, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
+from dsas_diffusion.backends.language import generate as continue_texts
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.training_loop import Training
@@ -56,3 +57,41 @@ def test_it_changes_what_shows_the_concept_more_than_what_does_not(pipe, tmp_pat
     steerer.save_pretrained(tmp_path / "steerer")
     with Steerer.from_pretrained(tmp_path / "steerer").attached(pipe, 2.0):
         assert torch.equal(draw(pipe, groups["control"]), steered)
+
+
+@pytest.fixture(scope="module")
+def language():
+    return orchard.load_language_model()
+
+
+TEXT_PAIRS = [
+    *((method, "logistic") for method in METHODS),
+    *(("caa", name) for name, gate in GATES.items() if name != "logistic" and not gate.sees_places),
+]
+
+
+@pytest.mark.parametrize(("method", "gate"), TEXT_PAIRS)
+def test_it_changes_rude_answers_more_than_others(language, tmp_path, method, gate):
+    model, tokenizer = language
+    concept = load_prompts("orchard/rudeness")
+    training = Training(iterations=60) if METHODS[method].needs_gradients else None
+    blind = gate in ("always", "cast")
+    steerer = fit(
+        model, concept, tokenizer=tokenizer, method=method, gate=gate, training=training, sites="attention",
+        tokens="last", tau=0.5 if blind else 0.6, progress=False,
+    )  # fmt: skip
+    steerer.save_pretrained(tmp_path / "steerer")
+    steerer = Steerer.from_pretrained(tmp_path / "steerer")
+    changed = {}
+    for name in ("tuning_source", "tuning_control"):
+        texts = concept.texts(name)
+        settings = {"batch_size": 32, "generation": {"max_new_tokens": 24, "do_sample": False}}
+        plain = next(continue_texts(model, tokenizer, texts, **settings))
+        with steerer.attached(model, 0.0):
+            assert next(continue_texts(model, tokenizer, texts, **settings)) == plain
+        with steerer.attached(model, 2.0):
+            steered = next(continue_texts(model, tokenizer, texts, **settings))
+        changed[name] = sum(one != other for one, other in zip(plain, steered, strict=True))
+    assert changed["tuning_source"] > 0
+    if not blind:
+        assert changed["tuning_source"] > 1.5 * changed["tuning_control"]
