@@ -105,8 +105,9 @@ class TextSuite:
         if self.texts or self.stride is not None:
             encode_texts(model, tokenizer, self.texts, self.stride)
         if self.questions:
-            asked = [(question.prompt, f" {choice}") for question in self.questions for choice in question.choices]
-            encode_continuations(model, tokenizer, *zip(*asked, strict=True))
+            asked = [question.prompt for question in self.questions for _ in question.choices]
+            answers = [f" {choice}" for question in self.questions for choice in question.choices]
+            encode_continuations(model, tokenizer, asked, answers)
         if self.judge is not None:
             encode_texts(*self.judge, [])
         return check_tasks(self.tasks)

@@ -124,6 +124,7 @@ def run_tasks(
                 limit=limit,
                 bootstrap_iters=0,
                 apply_chat_template=chat,
+                task_manager=_manager(not all(map(_is_file, names))),
             )
         finally:
             tokenizer.padding_side = side
@@ -149,12 +150,11 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
             f"The tasks {', '.join(names)} need lm-eval, which is not installed. Install it with "
             "`pip install 'dsas-diffusion[tasks]'`, or leave the tasks out."
         )
-    files = [name for name in names if _is_file(name)]
-    for name in files:
+    for name in filter(_is_file, names):
         _check_file(Path(name))
-    manager = _manager(len(files) < len(names))
+    manager = _manager(not all(map(_is_file, names)))
     for name in names:
-        if name not in files and name not in manager.all_tasks:
+        if not _is_file(name) and name not in manager.all_tasks:
             close = did_you_mean(name, manager.all_tasks)
             raise InputError(
                 f"lm-eval knows no task {name!r}, and there is no such task file.{close} `lm-eval ls tasks` lists the "
