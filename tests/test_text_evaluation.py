@@ -332,6 +332,66 @@ def test_encoder_decoders_are_judged_by_another_model(lm):
     assert figure(report, "perplexity of continuations", "source")["unsteered"]["mean"] > 1
 
 
+@pytest.fixture
+def group(tmp_path, monkeypatch) -> str:
+    """Two tasks of lm-eval in one group, of three questions and of two."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = [
+        {"asked": "the tree is", "choices": ["green", "kind", "rude"], "right": 0},
+        {"asked": "you are", "choices": ["a fool", "very nice"], "right": 1},
+        {"asked": "it is", "choices": ["today", "the house"], "right": 0},
+    ]
+    written = {"one": rows, "two": rows[:2]}
+    tasks = []
+    for name, asked in written.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in asked))
+        tasks.append(
+            {
+                "task": name,
+                "dataset_path": "json",
+                "dataset_kwargs": {"data_files": {"test": str(file)}},
+                "test_split": "test",
+                "output_type": "multiple_choice",
+                "doc_to_text": "{{asked}}",
+                "doc_to_choice": "{{choices}}",
+                "doc_to_target": "right",
+                "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+            }
+        )
+    (tmp_path / "both.yaml").write_text(json.dumps({"group": "both", "task": tasks}))
+    return str(tmp_path / "both.yaml")
+
+
+def test_a_group_of_tasks_beside_its_twin_and_taken_up_again(lm, steerer, group, tmp_path, monkeypatch):
+    suite = TextSuite(tasks=[group], texts=TARGET_TEXTS)
+    calls = Calls(monkeypatch)
+    whole = evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "whole", progress=False)
+    needed = calls.made
+    names = {row["on"]: row for row in whole["figures"] if row["name"] == "acc"}
+    assert set(names) == {group, "both::one", "both::two"}
+    assert [names[on]["unsteered"]["count"] for on in names] == [5, 3, 2]
+    for arm in ("unsteered", "steered"):
+        each = whole["each"][arm]["tasks"]
+        pooled = [*each["both::one"]["acc,none"], *each["both::two"]["acc,none"]]
+        assert names[group][arm]["mean"] == pytest.approx(np.mean(pooled))
+        assert whole["tasks"][arm]["both::one"]["acc,none"] == pytest.approx(names["both::one"][arm]["mean"])
+    calls.made, calls.stop_at = 0, needed - 1  # in the steered tasks
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "out", progress=False)
+    calls.made, calls.stop_at = 0, math.inf
+    assert evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "out", progress=False) == whole
+    assert calls.made < needed / 2
+    with pytest.raises(InputError, match="both::one, both::two are read, not generated"):
+        evaluate_language(lm, tokenizer(), TextSuite(tasks=[group]), steerer, tokens="continuation")
+    (tmp_path / "two.jsonl").unlink()
+    with pytest.raises(InputError, match=r"takes its questions from .*two\.jsonl, which is no file"):
+        evaluate_language(lm, tokenizer(), suite, out=tmp_path / "other", progress=False)
+    assert not (tmp_path / "other").exists()
+
+
 class TestCommand:
     """`dsas evaluate text` on Orchard's language model."""
 

@@ -142,7 +142,7 @@ def test_what_is_not_there_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not valid YAML"):
         check_tasks([str(broken)])
     broken.write_text("- a\n")
-    with pytest.raises(InputError, match="names neither a task nor a group"):
+    with pytest.raises(InputError, match="it names no task"):
         check_tasks([str(broken)])
     broken.write_text("task: a\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: missing.jsonl\n")
     with pytest.raises(InputError, match=r"takes its questions from missing\.jsonl, which is no file"):
