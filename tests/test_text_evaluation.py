@@ -20,7 +20,7 @@ from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.text_evaluation import evaluate_language, steerer_digest
 from dsas_diffusion.text_figures import table
 from dsas_diffusion.text_judges import prompts_by_kind, read_questions, read_texts, text_classifier
-from dsas_diffusion.text_suite import GENERATION, TextSuite
+from dsas_diffusion.text_suite import GENERATION, SAMPLING, TextSuite
 
 RUDE = ("rude", "fool", "silly")
 QUESTIONS = [Choice("the tree is", ("green", "kind", "rude"), 0), Choice("you are", ("a fool", "a nice friend"), 1)]
@@ -143,6 +143,16 @@ def test_without_strength_nothing_changes(lm, steerer, suite):
             assert row["steered"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "count": row["steered"]["count"]}
         else:
             assert [row["change"][key] for key in ("mean", "low", "high")] == pytest.approx([0, 0, 0])
+
+
+def test_greedy_continuations_are_those_of_generate_without_a_word(lm, steerer, caplog, recwarn):
+    greedy = {"do_sample": False, "max_new_tokens": 5}
+    suite = TextSuite(prompts={"control": CONTROL[:4]}, classifier=rude_words, generation=greedy)
+    report = evaluate_language(lm, tokenizer(), suite, steerer, strength=0.5, progress=False)
+    assert not caplog.records
+    assert not recwarn.list
+    (plain,) = generate(lm, tokenizer(), CONTROL[:4], generation={**greedy, "min_new_tokens": 1})
+    assert [row["text"].strip() for row in report["each"]["unsteered"]["continuations"]["control"]] == plain
 
 
 def test_the_model_alone_and_one_prompt(lm):
@@ -312,11 +322,7 @@ def test_an_empty_continuation_is_an_error(tmp_path):
     lm = model("llama")
     with torch.no_grad():
         lm.lm_head.weight.zero_()  # all tokens alike, and the padding first
-    suite = TextSuite(
-        prompts={"source": SOURCE[:2]},
-        classifier=rude_words,
-        generation={"do_sample": False, "temperature": None, "top_p": None, "top_k": None},
-    )
+    suite = TextSuite(prompts={"source": SOURCE[:2]}, classifier=rude_words, generation={"do_sample": False})
     with pytest.raises(InputError, match="continued with nothing but ''"):
         evaluate_language(lm, tokenizer(), suite, out=tmp_path, progress=False)
 
@@ -412,7 +418,7 @@ class TestCommand:
             assert text in out
         report = json.loads((tmp_path / "out" / "report.json").read_text())
         assert report["settings"]["steering"]["strength"] == 3.0
-        assert report["settings"]["generation"] == {**GENERATION, "repetition_penalty": 1.0}
+        assert report["settings"]["generation"] == {**GENERATION, **SAMPLING, "repetition_penalty": 1.0}
         assert main(line) == 0
         assert capsys.readouterr().out == out
 
