@@ -107,18 +107,18 @@ def run_tasks(
         Task → figures. A group stands as its single tasks.
 
     Raises:
-        InputError: As for :func:`check_tasks`; or if there is no tokenizer, pad token or chat template.
+        InputError: As for :func:`check_tasks`; if there is no tokenizer, pad token or chat template; or, before the
+            model runs, if a question with its answered ones is longer than the model reads.
     """
     check_tokenizer(model, tokenizer, chat)
     with _quiet(progress), _random_state_kept(model):
         loaded = _loaded(names)
         from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
 
         side = tokenizer.padding_side
         try:
             found: Any = simple_evaluate(
-                model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                model=_refusing()(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
                 tasks=list(loaded.values()),
                 num_fewshot=shots,
                 limit=limit,
@@ -129,6 +129,35 @@ def run_tasks(
         finally:
             tokenizer.padding_side = side
     return {name: _figures(found["results"][name], found["samples"][name]) for name in loaded}
+
+
+@cache
+def _refusing() -> Any:
+    """Give lm-eval's model, but that a text longer than the context is refused, not cut off with a warning."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Refusing(HFLM):
+        def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+            # The last token is told, not read.
+            self.refuse_longer([("".join(request.args), -1) for request in requests])
+            return super().loglikelihood(requests, disable_tqdm)
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            asked = [(request.args[0], request.args[1].get("max_gen_toks", self.max_gen_toks)) for request in requests]
+            self.refuse_longer(asked)
+            return super().generate_until(requests, disable_tqdm)
+
+        def refuse_longer(self, asked: list[tuple[str, int]]) -> None:
+            for text, more in asked if self.backend == "causal" else []:
+                length = len(self.tok_encode(text))
+                if length + more > self.max_length:
+                    raise InputError(
+                        f"The question {text[-60:]!r} of a task has {length} tokens, answered ones before it included"
+                        f"{f', and {more} are to follow' if more > 0 else ''}, but the model reads {self.max_length}. "
+                        "Take fewer answered ones (shots), or another task."
+                    )
+
+    return Refusing
 
 
 def _figures(results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> TaskFigures:
