@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .hooks.card import Card, Continuation
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
+    from .text_evaluation import evaluate_language
+    from .text_suite import TextSuite
     from .training_loop import DivergedError, Training
 
 __version__ = "0.1.0.dev0"
@@ -39,11 +41,13 @@ _HOMES = {
     "PromptSet": "prompts",
     "Steerer": "hooks.steerer",
     "SteeringMixin": "adapters",
+    "TextSuite": "text_suite",
     "Training": "training_loop",
     "calibrate": "calibration",
     "delete_steering": "adapters",
     "disable_steering": "adapters",
     "enable_steering": "adapters",
+    "evaluate_language": "text_evaluation",
     "fit": "fitting",
     "get_active_steering": "adapters",
     "get_list_steering": "adapters",
@@ -63,12 +67,14 @@ __all__ = [
     "PromptSet",
     "Steerer",
     "SteeringMixin",
+    "TextSuite",
     "Training",
     "__version__",
     "calibrate",
     "delete_steering",
     "disable_steering",
     "enable_steering",
+    "evaluate_language",
     "fit",
     "get_active_steering",
     "get_list_steering",

@@ -147,6 +147,8 @@ def _parts(model: PreTrainedModel, tokenizer: Any, suite: TextSuite, progress: b
         for number, batch in _batches(asked, suite.batch_size):
             samples.append(_Part("samples", kind, number, _sampling(model, tokenizer, suite, kind, batch, seed)))
             seed += 1
+    for name in suite.tasks:  # first, since questions that are too long are found only now
+        yield _Part("tasks", name, 0, _answering(model, tokenizer, suite, name, progress))
     yield from samples
     for number, batch in _batches(suite.texts, suite.batch_size):
         yield _Part("texts", "", number, _reading(model, tokenizer, suite, batch))
@@ -159,8 +161,6 @@ def _parts(model: PreTrainedModel, tokenizer: Any, suite: TextSuite, progress: b
                 "chosen": choose(model, tokenizer, asked, batch_size=suite.batch_size).tolist(),
             },
         )
-    for name in suite.tasks:
-        yield _Part("tasks", name, 0, _answering(model, tokenizer, suite, name, progress))
     for part in samples:
         yield _Part("judged", part.key, part.number, _judging(suite, part))
 

@@ -231,11 +231,21 @@ def _answers(parts: Parts) -> dict[str, Any]:
 
 
 def _tasks(arms: Mapping[str, Parts]) -> Iterator[dict[str, Any]]:
-    found = {arm: _answers(parts) for arm, parts in arms.items()}
-    for task in found["unsteered"]:
-        for metric in found["unsteered"][task]["each"]:
-            values = {arm: np.array(each[task]["each"][metric], dtype=np.float64) for arm, each in found.items()}
-            yield _row(metric.removesuffix(",none"), task, "score", None, _means(values))
+    for what, name in arms["unsteered"]:
+        if what != "tasks":
+            continue
+        found = {arm: parts[what, name][0] for arm, parts in arms.items()}
+        tasks = list(found["unsteered"])
+        for on, asked in [(name, tasks)] * (len(tasks) > 1) + [(task, [task]) for task in tasks]:
+            for metric in found["unsteered"][asked[0]]["each"]:
+                if not all(metric in found["unsteered"][task]["each"] for task in asked):
+                    continue
+                # Of a group every question counts alike, whichever task it belongs to.
+                values = {
+                    arm: np.array([value for task in asked for value in each[task]["each"][metric]], dtype=np.float64)
+                    for arm, each in found.items()
+                }
+                yield _row(metric.removesuffix(",none"), on, "score", None, _means(values))
 
 
 def _each(suite: TextSuite, parts: Parts) -> dict[str, Any]:

@@ -229,7 +229,6 @@ def evaluate(
     loaded = None if steerer is None else Steerer.from_pretrained(steerer)
     judged_by = text_classifier(chosen, label, where, batch_size) if asked else None
     language, tokenizer = load_language(model, where, precision)
-    sampling = {"temperature": temperature, "top_p": top_p} if not greedy else {}
     suite = TextSuite(
         prompts=asked,
         samples=samples,
@@ -240,7 +239,7 @@ def evaluate(
             "min_new_tokens": min_new_tokens,
             "repetition_penalty": repetition_penalty,
             "do_sample": not greedy,
-            **sampling,
+            **({} if greedy else {"temperature": temperature, "top_p": top_p}),
         },
         chat=chat,
         judge=None if judge == "none" else (language, tokenizer) if judge == "self" else load_language(judge, where),

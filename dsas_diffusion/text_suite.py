@@ -18,15 +18,10 @@ from .evaluation.toxicity import THRESHOLD, Classifier, toxic
 from .hooks.calls import Tokens
 from .hooks.steerer import Steerer
 
-#: The model's own distribution, and at least one token of it.
-GENERATION: Final = {
-    "max_new_tokens": 32,
-    "min_new_tokens": 1,
-    "do_sample": True,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 0,
-}
+#: At least one token, drawn from the model's own distribution.
+GENERATION: Final = {"max_new_tokens": 32, "min_new_tokens": 1, "do_sample": True}
+#: What that is where tokens are drawn.
+SAMPLING: Final = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class TextSuite:
         classifier: Says how surely continuations are toxic, or whatever the concept is; stripped of the blanks around
             them. A `name` that it has stands in the report.
         threshold: The score from which on a continuation counts as toxic.
-        generation: Arguments of the model's `generate`, over `GENERATION`.
+        generation: Arguments of the model's `generate`, over `GENERATION` and, unless `do_sample` is off, `SAMPLING`.
         chat: Put each prompt into the tokenizer's chat template.
         judge: A causal language model and its tokenizer that tell how perplexing the continuations are, given their
             prompts. The model itself may be named: no steering is attached while it judges.
@@ -73,7 +68,8 @@ class TextSuite:
     @property
     def sampling(self) -> dict[str, Any]:
         """The arguments of `generate`, whole."""
-        return {**GENERATION, **self.generation}
+        found = {**GENERATION, **self.generation}
+        return {**SAMPLING, **found} if found["do_sample"] else found
 
     def check(self, model: PreTrainedModel, tokenizer: Any) -> dict[str, str]:
         """Refuse what could not be measured.
@@ -105,8 +101,9 @@ class TextSuite:
         if self.texts or self.stride is not None:
             encode_texts(model, tokenizer, self.texts, self.stride)
         if self.questions:
-            asked = [(question.prompt, f" {choice}") for question in self.questions for choice in question.choices]
-            encode_continuations(model, tokenizer, [a for a, _ in asked], [b for _, b in asked])
+            asked = [question.prompt for question in self.questions for _ in question.choices]
+            answers = [f" {choice}" for question in self.questions for choice in question.choices]
+            encode_continuations(model, tokenizer, asked, answers)
         if self.judge is not None:
             encode_texts(*self.judge, [])
         return check_tasks(self.tasks)

@@ -20,7 +20,7 @@ from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.text_evaluation import evaluate_language, steerer_digest
 from dsas_diffusion.text_figures import table
 from dsas_diffusion.text_judges import prompts_by_kind, read_questions, read_texts, text_classifier
-from dsas_diffusion.text_suite import GENERATION, TextSuite
+from dsas_diffusion.text_suite import GENERATION, SAMPLING, TextSuite
 
 RUDE = ("rude", "fool", "silly")
 QUESTIONS = [Choice("the tree is", ("green", "kind", "rude"), 0), Choice("you are", ("a fool", "a nice friend"), 1)]
@@ -143,6 +143,16 @@ def test_without_strength_nothing_changes(lm, steerer, suite):
             assert row["steered"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "count": row["steered"]["count"]}
         else:
             assert [row["change"][key] for key in ("mean", "low", "high")] == pytest.approx([0, 0, 0])
+
+
+def test_greedy_continuations_are_those_of_generate_without_a_word(lm, steerer, caplog, recwarn):
+    greedy = {"do_sample": False, "max_new_tokens": 5}
+    suite = TextSuite(prompts={"control": CONTROL[:4]}, classifier=rude_words, generation=greedy)
+    report = evaluate_language(lm, tokenizer(), suite, steerer, strength=0.5, progress=False)
+    assert not caplog.records
+    assert not recwarn.list
+    (plain,) = generate(lm, tokenizer(), CONTROL[:4], generation={**greedy, "min_new_tokens": 1})
+    assert [row["text"].strip() for row in report["each"]["unsteered"]["continuations"]["control"]] == plain
 
 
 def test_the_model_alone_and_one_prompt(lm):
@@ -312,11 +322,7 @@ def test_an_empty_continuation_is_an_error(tmp_path):
     lm = model("llama")
     with torch.no_grad():
         lm.lm_head.weight.zero_()  # all tokens alike, and the padding first
-    suite = TextSuite(
-        prompts={"source": SOURCE[:2]},
-        classifier=rude_words,
-        generation={"do_sample": False, "temperature": None, "top_p": None, "top_k": None},
-    )
+    suite = TextSuite(prompts={"source": SOURCE[:2]}, classifier=rude_words, generation={"do_sample": False})
     with pytest.raises(InputError, match="continued with nothing but ''"):
         evaluate_language(lm, tokenizer(), suite, out=tmp_path, progress=False)
 
@@ -330,6 +336,66 @@ def test_encoder_decoders_are_judged_by_another_model(lm):
     )
     report = evaluate_language(model("t5"), tokenizer(), suite, progress=False)
     assert figure(report, "perplexity of continuations", "source")["unsteered"]["mean"] > 1
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch) -> str:
+    """Two tasks of lm-eval in one group, of three questions and of two."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = [
+        {"asked": "the tree is", "choices": ["green", "kind", "rude"], "right": 0},
+        {"asked": "you are", "choices": ["a fool", "very nice"], "right": 1},
+        {"asked": "it is", "choices": ["today", "the house"], "right": 0},
+    ]
+    written = {"one": rows, "two": rows[:2]}
+    tasks = []
+    for name, asked in written.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in asked))
+        tasks.append(
+            {
+                "task": name,
+                "dataset_path": "json",
+                "dataset_kwargs": {"data_files": {"test": str(file)}},
+                "test_split": "test",
+                "output_type": "multiple_choice",
+                "doc_to_text": "{{asked}}",
+                "doc_to_choice": "{{choices}}",
+                "doc_to_target": "right",
+                "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+            }
+        )
+    (tmp_path / "both.yaml").write_text(json.dumps({"group": "both", "task": tasks}))
+    return str(tmp_path / "both.yaml")
+
+
+def test_a_group_of_tasks_beside_its_twin_and_taken_up_again(lm, steerer, group, tmp_path, monkeypatch):
+    suite = TextSuite(tasks=[group], texts=TARGET_TEXTS)
+    calls = Calls(monkeypatch)
+    whole = evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "whole", progress=False)
+    needed = calls.made
+    names = {row["on"]: row for row in whole["figures"] if row["name"] == "acc"}
+    assert set(names) == {group, "both::one", "both::two"}
+    assert [names[on]["unsteered"]["count"] for on in names] == [5, 3, 2]
+    for arm in ("unsteered", "steered"):
+        each = whole["each"][arm]["tasks"]
+        pooled = [*each["both::one"]["acc,none"], *each["both::two"]["acc,none"]]
+        assert names[group][arm]["mean"] == pytest.approx(np.mean(pooled))
+        assert whole["tasks"][arm]["both::one"]["acc,none"] == pytest.approx(names["both::one"][arm]["mean"])
+    calls.made, calls.stop_at = 0, needed - 1  # in the steered tasks
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "out", progress=False)
+    calls.made, calls.stop_at = 0, math.inf
+    assert evaluate_language(lm, tokenizer(), suite, steerer, out=tmp_path / "out", progress=False) == whole
+    assert calls.made < needed / 2
+    with pytest.raises(InputError, match="both::one, both::two are read, not generated"):
+        evaluate_language(lm, tokenizer(), TextSuite(tasks=[group]), steerer, tokens="continuation")
+    (tmp_path / "two.jsonl").unlink()
+    with pytest.raises(InputError, match=r"takes its questions from .*two\.jsonl, which is no file"):
+        evaluate_language(lm, tokenizer(), suite, out=tmp_path / "other", progress=False)
+    assert not (tmp_path / "other").exists()
 
 
 class TestCommand:
@@ -352,7 +418,7 @@ class TestCommand:
             assert text in out
         report = json.loads((tmp_path / "out" / "report.json").read_text())
         assert report["settings"]["steering"]["strength"] == 3.0
-        assert report["settings"]["generation"] == {**GENERATION, "repetition_penalty": 1.0}
+        assert report["settings"]["generation"] == {**GENERATION, **SAMPLING, "repetition_penalty": 1.0}
         assert main(line) == 0
         assert capsys.readouterr().out == out
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from functools import cache
@@ -72,7 +72,7 @@ def digest_of(name: str) -> str:
     if not _is_file(name):
         return f"lm-eval {version('lm-eval')}"
     digest = hashlib.sha256()
-    for path in (Path(name), *_check_file(Path(name))):
+    for path in (Path(name), *_local_data(Path(name), _task_file(Path(name)))):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -107,27 +107,57 @@ def run_tasks(
         Task → figures. A group stands as its single tasks.
 
     Raises:
-        InputError: As for :func:`check_tasks`; or if there is no tokenizer, pad token or chat template.
+        InputError: As for :func:`check_tasks`; if there is no tokenizer, pad token or chat template; or, before the
+            model runs, if a question with its answered ones is longer than the model reads.
     """
     check_tokenizer(model, tokenizer, chat)
     with _quiet(progress), _random_state_kept(model):
         loaded = _loaded(names)
         from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
 
         side = tokenizer.padding_side
         try:
             found: Any = simple_evaluate(
-                model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
+                model=_refusing()(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
                 tasks=list(loaded.values()),
                 num_fewshot=shots,
                 limit=limit,
                 bootstrap_iters=0,
                 apply_chat_template=chat,
+                task_manager=_manager_for(names),
             )
         finally:
             tokenizer.padding_side = side
     return {name: _figures(found["results"][name], found["samples"][name]) for name in loaded}
+
+
+@cache
+def _refusing() -> Any:
+    """Give lm-eval's model, but that a text longer than the context is refused, not cut off with a warning."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Refusing(HFLM):
+        def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+            # The last token is told, not read.
+            self.refuse_longer([("".join(request.args), -1) for request in requests])
+            return super().loglikelihood(requests, disable_tqdm)
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            asked = [(request.args[0], request.args[1].get("max_gen_toks", self.max_gen_toks)) for request in requests]
+            self.refuse_longer(asked)
+            return super().generate_until(requests, disable_tqdm)
+
+        def refuse_longer(self, asked: list[tuple[str, int]]) -> None:
+            for text, more in asked if self.backend == "causal" else []:
+                length = len(self.tok_encode(text))
+                if length + more > self.max_length:
+                    raise InputError(
+                        f"The question {text[-60:]!r} of a task has {length} tokens, answered ones before it included"
+                        f"{f', and {more} are to follow' if more > 0 else ''}, but the model reads {self.max_length}. "
+                        "Take fewer answered ones (shots), or another task."
+                    )
+
+    return Refusing
 
 
 def _figures(results: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> TaskFigures:
@@ -149,10 +179,10 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
             f"The tasks {', '.join(names)} need lm-eval, which is not installed. Install it with "
             "`pip install 'dsas-diffusion[tasks]'`, or leave the tasks out."
         )
-    files = [name for name in names if _is_file(name)]
-    for name in files:
-        _check_file(Path(name))
-    manager = _manager(len(files) < len(names))
+    files = {name: _task_file(Path(name)) for name in names if _is_file(name)}
+    for name, about in files.items():
+        _local_data(Path(name), about)
+    manager = _manager_for(names)
     for name in names:
         if name not in files and name not in manager.all_tasks:
             close = did_you_mean(name, manager.all_tasks)
@@ -161,7 +191,8 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
                 "tasks; a task file ends in .yaml."
             )
     try:
-        return dict(manager.load(list(names))["tasks"])
+        # A group's file is found by the group's name, a task's by its path.
+        return dict(manager.load([files.get(name, {}).get("group", name) for name in names])["tasks"])
     except Exception as error:  # whatever a task file, its data or the hub may raise
         raise InputError(
             f"The tasks {', '.join(names)} can't be loaded: {_first_line(error)}. Check the task file and its data, or "
@@ -169,34 +200,51 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
         ) from error
 
 
+def _manager_for(names: Sequence[str]) -> Any:
+    """Give an index that holds these tasks; of lm-eval's own, which are many, only where they may be named."""
+    groups = [Path(name).resolve() for name in names if _is_file(name) and "group" in _task_file(Path(name))]
+    named = not all(map(_is_file, names)) or any(_names_others(_task_file(path)["task"]) for path in groups)
+    return _manager(named, tuple((str(path.parent), path.stat().st_mtime_ns) for path in groups))
+
+
 @cache
-def _manager(named: bool) -> Any:
-    """Index lm-eval's own tasks, which are many, where some are asked for by name."""
+def _manager(named: bool, folders: tuple[tuple[str, int], ...]) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_defaults=named)
+    return TaskManager(include_defaults=named, include_path=[folder for folder, _ in folders])
+
+
+def _names_others(members: Any) -> bool:
+    """Whether a group takes in a task that it doesn't write out."""
+    return not isinstance(members, list) or any(
+        not isinstance(member, dict)
+        or (_names_others(member["task"]) if isinstance(member.get("task"), list) else "dataset_path" not in member)
+        for member in members
+    )
 
 
 def _is_file(name: str) -> bool:
     return name.endswith(_SUFFIXES) or Path(name).is_file()
 
 
-def _check_file(path: Path) -> list[Path]:
-    """Refuse a task file that is missing or whose data are, and give its local data."""
+def _task_file(path: Path) -> dict[str, Any]:
+    """Read a task file, and refuse one that is missing or none."""
     import yaml
 
     try:
         about = yaml.load(read_text(path), Loader=_loader())
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {_first_line(error)}. Mend it.") from error
-    if not isinstance(about, dict) or not {"task", "group"} & about.keys():
-        raise InputError(f"{path} is no task file of lm-eval: it names neither a task nor a group.")
-    if about.get("dataset_path") not in _LOCAL:
-        return []
-    named = (about.get("dataset_kwargs") or {}).get("data_files") or ()
-    values = list(named.values()) if isinstance(named, dict) else [named]
-    files = [entry for value in values for entry in (value if isinstance(value, list) else [value])]
-    local = [Path(file) for file in files if "://" not in file and not any(mark in file for mark in "*?[")]
+    if not isinstance(about, dict) or "task" not in about:
+        raise InputError(
+            f"{path} is no task file of lm-eval: it names no task, and as a group none that it consists of."
+        )
+    return about
+
+
+def _local_data(path: Path, about: Mapping[str, Any]) -> list[Path]:
+    """Give the local data of a task file, and refuse what is missing."""
+    local = [Path(file) for file in _data_files(about) if "://" not in file and not any(mark in file for mark in "*?[")]
     missing = next((file for file in local if not file.is_file()), None)
     if missing is not None:
         raise InputError(
@@ -204,6 +252,20 @@ def _check_file(path: Path) -> list[Path]:
             "mend the path under dataset_kwargs: data_files."
         )
     return local
+
+
+def _data_files(about: Any) -> Iterator[str]:
+    """Give the data files of a task, or of all tasks that a group writes out."""
+    if isinstance(about, list):
+        for part in about:
+            yield from _data_files(part)
+    if not isinstance(about, dict):
+        return
+    if about.get("dataset_path") in _LOCAL:
+        named = (about.get("dataset_kwargs") or {}).get("data_files") or ()
+        for value in named.values() if isinstance(named, dict) else [named]:
+            yield from value if isinstance(value, list | tuple) else [value]
+    yield from _data_files(about.get("task"))
 
 
 def _loader() -> Any:

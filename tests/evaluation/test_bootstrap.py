@@ -8,7 +8,13 @@ from scipy import stats
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation import bootstrap as module
-from dsas_diffusion.evaluation.bootstrap import Interval, bootstrap_interval, paired_bootstrap
+from dsas_diffusion.evaluation.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_ratio,
+    paired_bootstrap,
+    paired_bootstrap_ratio,
+)
 
 NAN = float("nan")
 
@@ -90,3 +96,50 @@ def test_bad_input():
     for settings in ({"level": 1.0}, {"level": 95}, {"resamples": 0}):
         with pytest.raises(InputError, match="a level between 0 and 1"):
             bootstrap_interval([1, 2], **settings)
+
+
+def test_ratios_against_all_resamples():
+    parts, wholes = np.array([1.0, 4.0, 30.0]), np.array([2.0, 3.0, 9.0])
+    drawn = [list(rows) for rows in itertools.product(range(3), repeat=3)]
+    ratios = [parts[rows].sum() / wholes[rows].sum() for rows in drawn]
+    found = bootstrap_ratio(parts, wholes, level=0.8)
+    tails = np.quantile(ratios, [0.1, 0.9], method="inverted_cdf")
+    assert (found.low, found.high) == pytest.approx(tuple(tails))
+    assert (found.mean, found.count) == (pytest.approx(35 / 14), 3)
+    others = np.array([2.0, 2.0, 20.0]), np.array([1.0, 4.0, 8.0])
+    differences = [
+        parts[rows].sum() / wholes[rows].sum() - others[0][rows].sum() / others[1][rows].sum() for rows in drawn
+    ]
+    paired = paired_bootstrap_ratio(parts, wholes, *others, level=0.8)
+    tails = np.quantile(differences, [0.1, 0.9], method="inverted_cdf")
+    assert (paired.low, paired.high) == pytest.approx(tuple(tails))
+    assert paired.mean == pytest.approx(35 / 14 - 24 / 13)
+
+
+def test_ratios_against_scipy(monkeypatch):
+    noise = np.random.default_rng(4)
+    wholes = noise.integers(5, 50, size=80).astype(float)
+    parts = wholes * noise.normal(2, 0.5, size=80)
+    expected = stats.bootstrap(
+        (parts, wholes), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, method="percentile",
+        n_resamples=5000, rng=5,
+    ).confidence_interval  # fmt: skip
+    found = bootstrap_ratio(parts, wholes)
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+    assert bootstrap_ratio(parts, np.ones(80)) == bootstrap_interval(parts)
+    assert paired_bootstrap_ratio(parts, wholes, parts, wholes) == Interval(0.0, 0.0, 0.0, 80)
+    monkeypatch.setattr(module, "DRAWS", 240)  # three resamples at a time
+    assert bootstrap_ratio(parts, wholes, resamples=100).mean == found.mean
+
+
+def test_ratios_that_are_none():
+    for parts, wholes in (([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, NAN], [1.0, 1.0]), ([1.0, 2.0], [1.0, 0.0])):
+        with pytest.raises(InputError, match="2 or more of both without NaN"):
+            bootstrap_ratio(parts, wholes)
+    with pytest.raises(InputError, match="infinite"):
+        bootstrap_ratio([1.0, float("inf")], [1.0, 1.0])
+    with pytest.raises(InputError, match="3 entries and other_parts 2"):
+        paired_bootstrap_ratio([1.0] * 3, [1.0] * 3, [1.0] * 2, [1.0] * 2)
+    with pytest.raises(InputError, match="level is 1"):
+        bootstrap_ratio([1.0, 2.0], [1.0, 1.0], level=1)

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from tiny_texts import DECODERS, model, tokenizer
+from tiny_texts import DECODERS, model, rudeness, tokenizer
 
+import dsas_diffusion as dsas
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.likelihood import (
     continuation_log_likelihoods,
@@ -51,6 +53,19 @@ def test_padding_and_batches_change_nothing():
         for size in (1, 2, 4):
             told = text_log_likelihoods(lm, tokenizer(side), TEXTS, batch_size=size)
             assert [each.log_likelihood for each in told] == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_padding_and_batches_change_nothing_where_texts_are_steered(family):
+    lm, words = model(family), tokenizer()
+    plain = [each.log_likelihood for each in text_log_likelihoods(lm, words, TEXTS)]
+    steerer = dsas.fit(lm, rudeness(), tokenizer=words, gate="always", strength=4.0, progress=False, batch_size=4)
+    with steerer.attached(lm):
+        alone = [each.log_likelihood for each in text_log_likelihoods(lm, words, TEXTS, batch_size=1)]
+        together = [each.log_likelihood for each in text_log_likelihoods(lm, words, TEXTS, batch_size=4)]
+    assert together == pytest.approx(alone, abs=1e-3)
+    assert abs(np.array(alone) - plain).max() > 0.1
+    assert [each.log_likelihood for each in text_log_likelihoods(lm, words, TEXTS)] == plain
 
 
 def test_without_a_beginning_token_the_first_word_is_given():

@@ -8,8 +8,10 @@ import pytest
 import torch
 from tiny_texts import model, tokenizer
 
+from dsas_diffusion import orchard
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.multiple_choice import Choice, MultipleChoiceAccuracy, choose
+from dsas_diffusion.orchard.text.measures import answers
 
 QUESTIONS = [
     Choice("the tree is", ("green", "kind", "rude"), 0),
@@ -35,6 +37,14 @@ def test_against_every_answer_by_itself(seed):
     expected = [one_by_one(lm, words, question) for question in QUESTIONS]
     for size in (1, 3, 16):
         assert choose(lm, words, QUESTIONS, batch_size=size).tolist() == expected
+
+
+def test_orchards_model_is_right_where_orchard_says_so():
+    lm, words = orchard.load_language_model()
+    asked = orchard.four_way_questions(120, "tuning")
+    found = choose(lm, words, [Choice(question.prompt, question.choices, question.answer) for question in asked])
+    assert found.tolist() == answers(lm, words, asked)
+    assert np.mean(found == [question.answer for question in asked]) > 0.9
 
 
 def test_accuracy_adds_up():

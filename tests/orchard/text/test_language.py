@@ -161,6 +161,10 @@ def test_questions_are_written_as_a_task_file(tmp_path, capsys):
     assert main(["orchard", "questions", "--out", str(file), "--n", "12"]) == 0
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert rows == [question.as_record() for question in four_way_questions(12)]
-    assert set(rows[0]) == {"question", "choices", "answer", "kind"}
+    assert set(rows[0]) == {"question", "prompt", "choices", "answer", "kind"}
+    assert rows[0]["prompt"].startswith(rows[0]["question"])
+    assert f'test: "{file}"' in file.with_suffix(".yaml").read_text()
+    assert main(["orchard", "questions", "--out", str(tmp_path / "questions.json")]) == 2
+    assert "must end in .jsonl" in capsys.readouterr().err
     assert main(["orchard", "questions", "--out", str(file), "--split", "train"]) == 2
     assert "no split of questions called 'train'" in capsys.readouterr().err

@@ -1,0 +1,22 @@
+"""Digests of weights of every kind; what a claim refuses stands in the tests of what is claimed."""
+
+import torch
+
+from dsas_diffusion.claims import digest
+
+
+def test_a_digest_tells_names_values_and_types_apart():
+    one = torch.arange(6.0).reshape(2, 3)
+    seen = {
+        digest([("a", one)]),
+        digest([("b", one)]),
+        digest([("a", one + 1e-6)]),
+        digest([("a", one.bfloat16())]),
+        digest([("a", one), ("b", one)]),
+        digest([("a", torch.tensor(1.0))]),
+        digest([("a", torch.tensor(1))]),
+        digest([]),
+    }
+    assert len(seen) == 8
+    assert digest([("a", one.T.contiguous().T)]) == digest([("a", one)])
+    assert digest([("a", torch.nn.Parameter(one))]) == digest([("a", one)])
