@@ -217,7 +217,6 @@ def fit(
                 },
                 "control_prompts": len(concept.control),
                 "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
-                "tokens": host.tokens if isinstance(host, LanguageHost) else None,
                 "map_from": map_from,
                 "weighting": weighting,
                 "estimation": estimation,

@@ -181,7 +181,7 @@ def test_learning_from_the_continuation(llama):
 
 def test_learning_from_the_last_token_of_the_prompt(llama):
     steerer = fitted(llama, tokens="last", sites="model.layers.1")
-    assert steerer.manifest["fit"]["tokens"] == "last"
+    assert steerer.manifest["text"]["tokens"] == "last"
     shift = steerer.sites["model.layers.1"].method.shift
 
     def last(texts: tuple[str, ...]) -> torch.Tensor:

@@ -247,7 +247,7 @@ def _origin(manifest: Mapping[str, Any]) -> str:
     return _table(("", ""), [row for row in rows if row[1]])
 
 
-_FIT_SETTINGS: Final = ("tokens", "map_from", "weighting", "estimation", "tau", "top_k", "seed")
+_FIT_SETTINGS: Final = ("map_from", "weighting", "estimation", "tau", "top_k", "seed")
 
 
 def _calibration(told: Mapping[str, Any]) -> str:

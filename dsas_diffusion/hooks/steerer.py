@@ -120,7 +120,7 @@ class Steerer:
             list(self.sites.values()),
             self.strength if strength is None else strength,
             fitted=self.manifest["generation"],
-            learned=self.manifest["fit"].get("tokens"),
+            learned=self.manifest.get("text", {}).get("tokens"),
             **settings,
         )
 
