@@ -131,10 +131,24 @@ class DenoiserHost(Host):
         return is_compiled(self.owner)
 
 
-class TextEncodersHost(Host):
-    """A pipeline's text encoders, which run once before the denoiser."""
+class TextHost(Host):
+    """Models of text: they draw nothing, and have no steps."""
 
     draws = False
+
+    def sampling(self) -> Mapping[str, float]:
+        return {}
+
+    def progress(self, call: Call) -> float:
+        return 0.0
+
+    def is_compiled(self) -> bool:
+        return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
+
+
+class TextEncodersHost(TextHost):
+    """A pipeline's text encoders, which run once before the denoiser."""
+
     missing = (
         "no prompt was encoded there in this run, as when prompt_embeds are handed in. Hand in the prompt itself; or "
         "encode it while the steerer is attached, and detach the steerer before drawing."
@@ -156,17 +170,8 @@ class TextEncodersHost(Host):
     ) -> TextReader:
         return TextReader(self.owner, on_call, on_end)
 
-    def sampling(self) -> Mapping[str, float]:
-        return {}
 
-    def progress(self, call: Call) -> float:
-        return 0.0
-
-    def is_compiled(self) -> bool:
-        return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
-
-
-class LanguageHost(Host):
+class LanguageHost(TextHost):
     """A language model, or another model of Transformers.
 
     Args:
@@ -176,7 +181,6 @@ class LanguageHost(Host):
         chat: Whether texts are put into the tokenizer's chat template, each as a user's message.
     """
 
-    draws = False
     missing = (
         "something skips them, as layer skipping and early exits do. Detach the steerer, switch that off and attach it "
         "again, or fit one without these sites."
@@ -192,15 +196,6 @@ class LanguageHost(Host):
         self, on_call: Callable[[Any], None] = lambda call: None, on_end: Callable[[], None] = lambda: None
     ) -> LanguageReader:
         return LanguageReader(self.owner, on_call, on_end)
-
-    def sampling(self) -> Mapping[str, float]:
-        return {}
-
-    def progress(self, call: Call) -> float:
-        return 0.0
-
-    def is_compiled(self) -> bool:
-        return any(is_compiled_module(m) or m._compiled_call_impl is not None for m in self.model.modules())
 
     def called_parts(self) -> list[nn.Module]:
         return stacks_of(self.owner)
