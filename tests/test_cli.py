@@ -10,7 +10,6 @@ import pytest
 from dsas_diffusion import __version__, cli
 from dsas_diffusion.errors import InputError
 
-PACKAGE = Path(cli.__file__).parent
 MODULE = '''
 from pathlib import Path
 
