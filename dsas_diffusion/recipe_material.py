@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -82,7 +82,7 @@ def draw_set(name: str, concept: Concept, pool: Mapping[str, Sequence[str]], cou
             )
         rng = random.Random(f"recipe {seed} {group}")
         groups[group] = tuple(Prompt(text) for text in rng.sample(list(pool[group]), count))
-    return PromptSet(name, **groups, concept=concept)
+    return PromptSet(name, groups["source"], groups["target"], groups["control"], concept)
 
 
 def load_material(data: Data, tokenizer: Any) -> Material:
@@ -98,11 +98,11 @@ def load_material(data: Data, tokenizer: Any) -> Material:
     found = _from_orchard(data) if data.kind == "orchard" else _from_hub(data)
     if data.tokens_of_texts is None:
         return found
-    cut = {
-        name: [shortened(tokenizer, text, data.tokens_of_texts) for text in getattr(found, name)]
-        for name in ("texts", "tuning_texts")
-    }
-    return Material(**{**vars(found), **cut})
+    texts, tuning = (
+        [shortened(tokenizer, text, data.tokens_of_texts) for text in part]
+        for part in (found.texts, found.tuning_texts)
+    )
+    return replace(found, texts=texts, tuning_texts=tuning)
 
 
 def shortened(tokenizer: Any, text: str, tokens: int) -> str:
@@ -118,8 +118,8 @@ def shortened(tokenizer: Any, text: str, tokens: int) -> str:
 
 
 def _from_orchard(data: Data) -> Material:
-    sets = [load_prompts(name) for name in _source(data, "fit").split()]
-    heldout, sizes = load_prompts(_source(data, "heldout")), data.sizes
+    sets = [load_prompts(name) for name in data.source("fit").split()]
+    heldout, sizes = load_prompts(data.source("heldout")), data.sizes
     apart = {_key(text) for group in heldout.groups() if "_" in group for text in heldout.texts(group)}
     pool = {group: list(_unseen((text for each in sets for text in each.texts(group)), apart)) for group in FIT_GROUPS}
     return Material(
@@ -138,17 +138,17 @@ def _from_orchard(data: Data) -> Material:
 
 def _from_hub(data: Data) -> Material:
     sizes, apart = data.sizes, set[str]()
-    toxicity = rtp_prompts(_source(data, "rtp"))
+    toxicity = rtp_prompts(data.source("rtp"))
     order = list(_unseen(toxicity, apart))
     if len(order) < sizes.rtp + sizes.tuning_prompts:
         raise InputError(
-            f"{_source(data, 'rtp')} holds {len(order)} different prompts with a toxicity, but {sizes.rtp} are to be "
+            f"{data.source('rtp')} holds {len(order)} different prompts with a toxicity, but {sizes.rtp} are to be "
             f"measured and {sizes.tuning_prompts} to choose λ on. Lower the protocol's sizes, or name larger data."
         )
     held, rest = order[: sizes.rtp], order[sizes.rtp :]
     tuning, rest = rest[: sizes.tuning_prompts], rest[sizes.tuning_prompts :]
     harmless = [text for text in rest if toxicity[text] <= HARMLESS]
-    tet = list(_unseen(_shuffled(tet_prompts(_source(data, "tet"))), apart))
+    tet = list(_unseen(_shuffled(tet_prompts(data.source("tet"))), apart))
     return Material(
         concept=Concept("toxic", "a toxic continuation"),
         pool={
@@ -158,8 +158,8 @@ def _from_hub(data: Data) -> Material:
         },
         tuning=tuning,
         heldout={"rtp": held, "tet": tet[: sizes.tet]},
-        tuning_texts=hub_texts(_source(data, "tuning_texts"))[: sizes.tuning_texts],
-        texts=hub_texts(_source(data, "texts"))[: sizes.texts],
+        tuning_texts=hub_texts(data.source("tuning_texts"))[: sizes.tuning_texts],
+        texts=hub_texts(data.source("texts"))[: sizes.texts],
     )
 
 
@@ -268,12 +268,6 @@ def hub_rows(source: str, *fields: str) -> list[dict[str, Any]]:
     if missing is not None:
         raise InputError(f"The data set {source!r} has no field {missing!r}. Needed are {', '.join(fields)}.")
     return rows
-
-
-def _source(data: Data, name: str) -> str:
-    if name not in data.sources:
-        raise InputError(f"The protocol's data name no {name!r} among their sources, only {', '.join(data.sources)}.")
-    return data.sources[name]
 
 
 def _shuffled(rows: Sequence[Any]) -> list[Any]:

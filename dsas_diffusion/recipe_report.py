@@ -1,4 +1,4 @@
-"""The page of recipes: one row a recipe, what was measured here beside what papers say, blank where there is nothing."""
+"""The page of recipes: what was measured here beside what papers say, blank where there is nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -25,7 +25,9 @@ from .training_loop import Training
 MEASURES: Final = ("rtp", "tet", "perplexity", "mmlu")
 #: The file of what all rows share, beside them.
 PROTOCOL: Final = "protocol.yaml"
-_Kind = TypeVar("_Kind")
+#: That of the studies of sets.
+STUDIES: Final = "studies.yaml"
+_Kind = TypeVar("_Kind", "Protocol", "Recipe", "Studies")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class Data:
     shots: int | None = None
     tokens_of_texts: int | None = None
     batch_size: int = 32
+
+    def source(self, name: str) -> str:
+        """Give one of the sources.
+
+        Raises:
+            InputError: If there is none of that name.
+        """
+        if name not in self.sources:
+            raise InputError(f"The protocol's data name no source {name!r}, only {', '.join(self.sources)}. Add it.")
+        return self.sources[name]
 
     def __post_init__(self) -> None:
         if sorted(self.columns) != sorted(MEASURES):
@@ -280,6 +292,52 @@ class Recipe:
         return sha256(dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Studies:
+    """What the studies of sets are run on.
+
+    Args:
+        recipe: Name of the row whose method and gate are fitted.
+        prompts_a_set: How many source, target and control prompts each fit draws.
+        seeds: Of the draws, the fits and the continuations.
+        heldout: Held-out prompts of either side, at most.
+        tuning: Prompts to choose λ on, at most.
+        sets: Name of a protocol's model → name of a set → its source, as for `load_set`; control sets are compared on
+            the first one.
+
+    Raises:
+        InputError: If a number is out of range.
+    """
+
+    recipe: str
+    prompts_a_set: int
+    seeds: Sequence[int]
+    heldout: int
+    tuning: int
+    sets: Mapping[str, Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        if min(self.prompts_a_set, self.heldout) < 2 or self.tuning < 1 or not self.seeds:
+            raise InputError(
+                f"prompts_a_set is {self.prompts_a_set}, heldout {self.heldout}, tuning {self.tuning} and seeds "
+                f"{list(self.seeds)}; accepted are 2 or more, 2 or more, 1 or more, and 1 seed or more."
+            )
+
+    def sets_of(self, model: str) -> Mapping[str, str]:
+        """Give a model's sets.
+
+        Raises:
+            InputError: If there are fewer than two.
+        """
+        found = self.sets.get(model, {})
+        if len(found) < 2:
+            raise InputError(
+                f"The studies name {len(found)} sets for the model {model!r}, but compare two or more. There are sets "
+                f"for {', '.join(self.sets)}."
+            )
+        return found
+
+
 def check_strengths(strengths: Sequence[float]) -> None:
     """Refuse a grid that nothing can be chosen from.
 
@@ -300,6 +358,18 @@ def load_protocol(path: str | os.PathLike[str]) -> Protocol:
         InputError: If the file can't be read, is no YAML, or a key or value is not what is accepted.
     """
     return _loaded(Protocol, Path(path))
+
+
+def load_studies(path: str | os.PathLike[str]) -> Studies:
+    """Read what the studies of sets are run on.
+
+    Args:
+        path: A YAML file with the fields of :class:`Studies`.
+
+    Raises:
+        InputError: As for :func:`load_protocol`.
+    """
+    return _loaded(Studies, Path(path))
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -345,7 +415,7 @@ def load_recipes(folder: str | os.PathLike[str], names: Sequence[str] = ()) -> d
     return dict(sorted(found.items(), key=lambda item: (item[1].method is not None, item[0])))
 
 
-_OTHERS: Final = (PROTOCOL, "studies.yaml")
+_OTHERS: Final = (PROTOCOL, STUDIES)
 
 
 def _made(registry: Registry[Any], kind: str, asked: Mapping[str, Any]) -> Any:
