@@ -463,7 +463,7 @@ def in_one_paragraph(message: str) -> str:
     """
     keys = re.findall(r'Parser key "(\w+)"', message)
     lines = [line.strip(" -") for line in message.splitlines()]
-    dropped = ("Parser key", "Problem with given", "Does not validate", "Subtypes:", "Errors:", "Given value")
+    dropped = ("Parser key", "Problem with given", "Does not validate", "Subtypes:", "Errors:", "Given value type")
     told = [line for line in lines if line and not line.startswith((*dropped, "Expected a <class 'NoneType'>"))]
     text = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(told)).replace("typing.", "")
     return f"{'.'.join(keys)}: {text.rstrip('.')}." if keys else f"{text.rstrip('.')}."

@@ -47,7 +47,7 @@ def tiny(tmp_path_factory) -> Path:
     protocol = yaml.safe_load((FOLDER / "protocol.yaml").read_text())
     protocol |= {"seeds": [0, 1], "strengths": [1, 2]}
     protocol["data"]["orchard"] |= {"sizes": SIZES_HERE, "generation": {"max_new_tokens": 12}}
-    (folder / "protocol.yaml").write_text(yaml.safe_dump(protocol))
+    (folder / "protocol.yaml").write_text(yaml.safe_dump(protocol, sort_keys=False))
     for name in ("none", "caa", "caa-dsas"):
         shutil.copy(FOLDER / f"{name}.yaml", folder)
     return folder
@@ -154,16 +154,16 @@ def test_a_protocol_that_can_not_be_used_is_refused(tiny, tmp_path, change, told
     protocol = yaml.safe_load((tiny / "protocol.yaml").read_text())
     key = next(iter(change))
     (protocol if key in protocol else protocol["data"]["orchard"]).update(change)
-    (tmp_path / "protocol.yaml").write_text(yaml.safe_dump(protocol))
+    (tmp_path / "protocol.yaml").write_text(yaml.safe_dump(protocol, sort_keys=False))
     with pytest.raises(InputError) as error:
         load_protocol(tmp_path / "protocol.yaml")
     assert told in str(error.value)
 
 
 def test_names_that_are_not_there_are_refused(tiny, tmp_path):
-    with pytest.raises(InputError, match="no recipe 'ca'.*Did you mean 'caa'"):
+    with pytest.raises(InputError, match=r"no recipe 'ca'.*Did you mean 'caa'"):
         load_recipes(tiny, ["ca"])
-    with pytest.raises(InputError, match="no model 'orchid'.*Did you mean 'orchard'"):
+    with pytest.raises(InputError, match=r"no model 'orchid'.*Did you mean 'orchard'"):
         run_recipes(tiny, [], ["orchid"], tmp_path / "out")
     with pytest.raises(InputError, match="says nothing of the model 'llama'"):
         load_recipe(tiny / "caa.yaml").place("llama")
