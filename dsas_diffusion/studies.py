@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,13 @@ class Study:
     sets: Mapping[str, StudySet]
     folder: Path
 
+    @cached_property
+    def random(self) -> tuple[list[str], list[str]]:
+        """Random texts: those of all fits, and held-out ones."""
+        own = next(iter(self.sets.values()))
+        count = self.studies.prompts_a_set * len(self.studies.seeds)
+        return random_texts(self.arena.data, self.arena.tokenizer, count, len(own.heldout["control"]))
+
     def run(self, progress: bool = True) -> None:
         """Run what is missing.
 
@@ -66,7 +74,7 @@ class Study:
             InputError: If the folder holds other work, or something can't be learned or measured.
         """
         settings = {
-            **{key: value for key, value in asdict(self.studies).items() if key not in ("seeds", "sets")},
+            **{key: value for key, value in asdict(self.studies).items() if key != "sets"},
             "strengths": list(self.recipe.strengths or self.protocol.strengths),
             "budget": self.protocol.budget,
             "recipe": self.recipe.digest,
@@ -110,18 +118,17 @@ class Study:
         if variant == "target":
             prompts = replace(prompts, control=prompts.target)
         elif variant == "random":
-            count = self.studies.prompts_a_set
-            texts = random_texts(self.arena.data, self.arena.tokenizer, "tuning", count * (seed + 1))[-count:]
+            count, first = self.studies.prompts_a_set, list(self.studies.seeds).index(seed)
+            texts = self.random[0][first * count :][:count]
             prompts = replace(prompts, control=tuple(map(Prompt, texts)))
         steerer, about = self._fitted(prompts, own, seed)
         strength = about["strength"]
-        others = random_texts(self.arena.data, self.arena.tokenizer, "heldout", len(own.heldout["control"]))
         return {
             **about,
             "on": {
                 "curated": self._tested(steerer, strength, own.heldout, seed, "curated"),
                 "random": self._tested(
-                    steerer, strength, {"source": own.heldout["source"], "control": others}, seed, "random"
+                    steerer, strength, {"source": own.heldout["source"], "control": self.random[1]}, seed, "random"
                 ),
             },
             "texts": self._texts(steerer, strength),

@@ -99,23 +99,42 @@ def divided(
     )
 
 
-def random_texts(data: Data, tokenizer: Any, split: str, count: int) -> list[str]:
-    """Give texts that nobody chose, each cut off after half of its words.
+def random_texts(data: Data, tokenizer: Any, fit: int, heldout: int) -> tuple[list[str], list[str]]:
+    """Give texts that nobody chose, each cut off after half of its words; none comes twice.
 
     Args:
         data: Where they come from.
         tokenizer: The model's, by which long ones are shortened first.
-        split: `"tuning"` to learn from, `"heldout"` for figures.
-        count: How many at most; none comes twice.
+        fit: How many to learn from.
+        heldout: How many for figures.
+
+    Returns:
+        Both.
+
+    Raises:
+        InputError: If there are too few.
     """
     if data.kind == "orchard":
-        from . import orchard
-
-        seeds = orchard.SEEDS["tuning" if split == "tuning" else "test"][_FIRST:]
-        kinds = ("description", "question")
-        whole = [orchard.sample_text(seed, kinds[number % 2]).text for number, seed in enumerate(seeds[: 2 * count])]
+        found = [_of_orchard(part, 4 * (fit + heldout)) for part in ("tuning", "test")]
     else:
-        lines = hub_texts(data.source("tuning_texts" if split == "tuning" else "texts"))
-        whole = [shortened(tokenizer, text, _TOKENS) for text in lines[-2 * count :]]  # the first ones are measured
-    halves = (" ".join(words[: (len(words) + 1) // 2]) for words in map(str.split, whole))
-    return list(dict.fromkeys(halves))[:count]
+        found = [
+            [shortened(tokenizer, text, _TOKENS) for text in reversed(hub_texts(data.source(name)))]
+            for name in ("tuning_texts", "texts")  # from the end: the first ones are measured
+        ]
+    seen, chosen = set[str](), []
+    for texts, count in zip(found, (fit, heldout), strict=True):
+        halves = (" ".join(words[: (len(words) + 1) // 2]) for words in map(str.split, texts))
+        fresh = [half for half in dict.fromkeys(halves) if half not in seen][:count]
+        if len(fresh) < count:
+            raise InputError(f"There are {len(fresh)} different random texts, but {count} are needed. Lower the sizes.")
+        seen.update(fresh)
+        chosen.append(fresh)
+    return chosen[0], chosen[1]
+
+
+def _of_orchard(part: str, count: int) -> list[str]:
+    from . import orchard
+
+    kinds = ("description", "question")
+    seeds = orchard.SEEDS[part][_FIRST : _FIRST + count]
+    return [orchard.sample_text(seed, kinds[number % 2]).text for number, seed in enumerate(seeds)]

@@ -1,7 +1,10 @@
 """Recipes: what they refuse, where they steer, one end to end, killed and taken up again, blank where unmeasured."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -349,8 +352,10 @@ def test_sets_of_the_hub_for_studies(hub):
         load_set("jigsaw", "jigsaw", hub, 2, 2)
     with pytest.raises(InputError, match="nothing is left to learn from"):
         divided("few", Concept("a", "a"), ["a", "b"], ["c", "d"], 1, 1)
-    halves = random_texts(hub, tokenizer(), "heldout", 3)
-    assert len(halves) == len(set(halves)) == 3
+    halves = [text for part in random_texts(hub, tokenizer(), 3, 4) for text in part]
+    assert len(halves) == len(set(halves)) == 7
+    with pytest.raises(InputError, match="different random texts, but 50"):
+        random_texts(hub, tokenizer(), 3, 50)
 
 
 def test_data_that_can_not_be_loaded_are_refused(hub, tmp_path):
@@ -381,3 +386,24 @@ def test_right_answers_of_tasks_are_those_of_all_their_questions():
     assert right_answers(suite, told) == [1.0, 0.0, 1.0]
     with pytest.raises(InputError, match="has no accuracy"):
         right_answers(suite, {"tasks": {"a": {"bleu,none": [1.0]}}})
+
+
+def test_the_scripts_run_as_their_first_lines_say(tiny, tmp_path):
+    def told(script: str, *words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, FOLDER / script, *words, "--recipes", tiny, "--out", tmp_path / "out"],
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = told("run.py", "none", "--model", "orchard", "--page", str(tmp_path / "page.md"))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page.md").read_text()
+    assert done.stdout.strip() == page.strip()
+    assert f"OMP_NUM_THREADS=1 python examples/paper/run.py none --model orchard --page {tmp_path / 'page.md'}" in page
+    wrong = told("run.py", "nobody", "--model", "orchard")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "run.py: There is no recipe 'nobody'" in wrong.stderr
+    assert "study.py: Can't read" in told("study.py", "--model", "orchard").stderr

@@ -113,7 +113,7 @@ def test_gates_are_measured_as_scikit_learn_does(tiny):
 
 def test_random_texts_are_cut_and_apart(tiny):
     data = load_protocol(tiny / "protocol.yaml").data["orchard"]
-    fit, heldout = (random_texts(data, None, split, 40) for split in ("tuning", "heldout"))
+    fit, heldout = random_texts(data, None, 40, 40)
     assert len(set(fit)) == len(set(heldout)) == 40
     assert not set(fit) & set(heldout)
     whole = orchard.sample_text(orchard.SEEDS["tuning"][1000], "description").text.split()
