@@ -12,6 +12,7 @@ from ..core.ranking import auroc, overlap
 from ..core.registry import settings_of
 from ..errors import InputError
 from ..gates.base import Gate, Samples
+from ..hooks.calls import Tokens
 from ..hooks.hosts import LanguageHost, host_of
 from ..hooks.sites import Site
 from ..prompts import PromptSet
@@ -92,6 +93,7 @@ def sides(
     split: Split = "fit",
     *,
     tokenizer: Any = None,
+    tokens: Tokens = "prompt",
     seed: int = 0,
     batch_size: int = 16,
     positions: int = 16,
@@ -105,11 +107,12 @@ def sides(
         prompts: The set.
         sites: What to record.
         split: Which part: the prompts to fit on, those to choose settings on, or those for final figures.
-        tokenizer: Of a language model; the tokens of the prompt are averaged.
+        tokenizer: Of a language model.
+        tokens: Which tokens of a language model's texts are averaged, as for `fit`.
         seed: First seed of pictures.
         batch_size: Prompts at a time.
         positions: How many positions of each sample to keep at most, for gates that learn from single ones.
-        generation: Sampling settings of pictures.
+        generation: Sampling settings of pictures, or of texts whose continuations are averaged.
         progress: Show a bar.
 
     Returns:
@@ -121,7 +124,7 @@ def sides(
     host = host_of(pipe, [site.path for site in sites])
     if isinstance(host, LanguageHost):
         check_tokenizer(host.owner, tokenizer)
-        host = LanguageHost(host.owner, tokenizer)
+        host = LanguageHost(host.owner, tokenizer, tokens)
     how = Recording(seed, batch_size, generation or {}, None, positions, progress)
     groups = record(host, part_of(prompts, split), sites, how, None).groups
     return {site.path: Sides(groups["source"][site.path], groups["control"][site.path]) for site in sites}
