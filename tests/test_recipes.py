@@ -404,6 +404,6 @@ def test_the_scripts_run_as_their_first_lines_say(tiny, tmp_path):
     assert done.stdout.strip() == page.strip()
     assert f"OMP_NUM_THREADS=1 python examples/paper/run.py none --model orchard --page {tmp_path / 'page.md'}" in page
     wrong = told("run.py", "nobody", "--model", "orchard")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
-    assert "run.py: There is no recipe 'nobody'" in wrong.stderr
+    assert wrong.returncode == 1
+    assert wrong.stderr.splitlines()[-1].startswith("run.py: There is no recipe 'nobody'")
     assert "study.py: Can't read" in told("study.py", "--model", "orchard").stderr
