@@ -388,6 +388,7 @@ def test_right_answers_of_tasks_are_those_of_all_their_questions():
         right_answers(suite, {"tasks": {"a": {"bleu,none": [1.0]}}})
 
 
+@pytest.mark.full
 def test_the_scripts_run_as_their_first_lines_say(tiny, tmp_path):
     def told(script: str, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
