@@ -22,10 +22,11 @@ from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.prompts import Concept
 from dsas_diffusion.recipe_arena import Tried, chosen_strength, load_arena, right_answers
+from dsas_diffusion.recipe_files import load_protocol, load_recipe, load_recipes, load_studies
 from dsas_diffusion.recipe_material import HARMLESS, TOXIC, draw_set, hub_rows, load_material, toxigen_prompts
 from dsas_diffusion.recipe_report import Measured, figures, page, paired
 from dsas_diffusion.recipe_runs import Runner, kept_cell, run_recipes
-from dsas_diffusion.recipes import Data, load_protocol, load_recipe, load_recipes, load_studies
+from dsas_diffusion.recipes import Data
 from dsas_diffusion.study_sets import divided, load_set, random_texts
 from dsas_diffusion.text_suite import TextSuite
 
