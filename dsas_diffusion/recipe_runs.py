@@ -18,9 +18,10 @@ from .files import atomic_write, read_json
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .recipe_arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities, right_answers, toxics
+from .recipe_files import PROTOCOL, load_protocol, load_recipes
 from .recipe_report import Measured, figures
 from .recipe_report import page as markdown
-from .recipes import PROTOCOL, Protocol, Recipe, load_protocol, load_recipes
+from .recipes import Protocol, Recipe
 
 MANIFEST: Final = "paper.json"
 MACHINE: Final = "machine.json"

@@ -20,9 +20,10 @@ from .files import atomic_write, read_json
 from .hooks.steerer import Steerer
 from .prompts import Concept, Prompt, PromptSet
 from .recipe_arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities, toxics
+from .recipe_files import PROTOCOL, STUDIES, load_protocol, load_recipes, load_studies
 from .recipe_material import draw_set
 from .recipe_runs import MACHINE, machine
-from .recipes import PROTOCOL, STUDIES, Place, Protocol, Recipe, Studies, load_protocol, load_recipes, load_studies
+from .recipes import Place, Protocol, Recipe, Studies
 from .study_sets import StudySet, load_set, random_texts
 
 MANIFEST: Final = "studies.json"

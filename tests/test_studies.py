@@ -15,8 +15,8 @@ from dsas_diffusion.evaluation.layers import sides
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.prompts import load_prompts
 from dsas_diffusion.recipe_arena import fit_recipe, load_arena
+from dsas_diffusion.recipe_files import load_protocol, load_recipe, load_studies
 from dsas_diffusion.recipe_material import draw_set
-from dsas_diffusion.recipes import load_protocol, load_recipe, load_studies
 from dsas_diffusion.studies import CONTROLS, gates_on, run_studies
 from dsas_diffusion.study_sets import load_set, random_texts
 
