@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError
 from .evaluation.report import to_json
@@ -47,6 +48,24 @@ def claim(folder: Path, settings: Mapping[str, Any], manifest: str, what: str) -
             f"{wanted.get(other)!r} now. Their figures can't stand in one table. Name another folder with --out, or "
             f"take the settings of {manifest} there."
         )
+
+
+#: Model → where its tensors lay and how often each had been written to, and the digest that they had then.
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], str]] = WeakKeyDictionary()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Give the digest of a model's weights; computed anew only when one was written to, since large ones take long.
+
+    Args:
+        model: The model.
+    """
+    tensors = sorted(model.state_dict().items())
+    state = [(tensor.data_ptr(), tensor._version) for _, tensor in tensors]
+    known = _KNOWN.get(model)
+    if known is None or known[0] != state:
+        known = _KNOWN[model] = (state, digest(tensors))
+    return known[1]
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

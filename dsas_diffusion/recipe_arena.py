@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from . import __version__
-from .claims import digest
+from .claims import weights_digest
 from .errors import InputError
 from .evaluation.perplexity import perplexity
 from .evaluation.toxicity import THRESHOLD, Classifier, toxic
@@ -136,7 +136,7 @@ class Arena:
     def settings(self) -> dict[str, Any]:
         """Everything that its figures depend on but recipes and seeds."""
         return {
-            "weights": digest(sorted(self.model.state_dict().items())),
+            "weights": weights_digest(self.model),
             "precision": str(self.model.dtype).removeprefix("torch."),
             "data": asdict(self.data),
             "device": self.model.device.type,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from . import __version__
 from .backends.language import context_of, continue_texts
-from .claims import claim, digest
+from .claims import claim, digest, weights_digest
 from .errors import InputError
 from .evaluation.likelihood import Likelihood, continuation_log_likelihoods, text_log_likelihoods
 from .evaluation.multiple_choice import choose
@@ -277,9 +277,9 @@ def _kept(part: _Part, folder: Path) -> Any:
 def _model_settings(model: PreTrainedModel, suite: TextSuite) -> dict[str, Any]:
     return {
         "model": fingerprint(model, [])["config_digest"],
-        "weights": digest(sorted(model.state_dict().items())),
+        "weights": weights_digest(model),
         "precision": str(model.dtype).removeprefix("torch."),
-        "judge": None if suite.judge is None else digest(sorted(suite.judge[0].state_dict().items())),
+        "judge": None if suite.judge is None else weights_digest(suite.judge[0]),
         "device": model.device.type,
         # The last bits of a figure depend on it.
         "threads": torch.get_num_threads() if model.device.type == "cpu" else None,

@@ -1,8 +1,9 @@
 """Digests of weights of every kind; what a claim refuses stands in the tests of what is claimed."""
 
 import torch
+from torch import nn
 
-from dsas_diffusion.claims import digest
+from dsas_diffusion.claims import digest, weights_digest
 
 
 def test_a_digest_tells_names_values_and_types_apart():
@@ -20,3 +21,15 @@ def test_a_digest_tells_names_values_and_types_apart():
     assert len(seen) == 8
     assert digest([("a", one.T.contiguous().T)]) == digest([("a", one)])
     assert digest([("a", torch.nn.Parameter(one))]) == digest([("a", one)])
+
+
+def test_a_model_that_was_written_to_has_another_digest():
+    model = nn.Linear(2, 3)
+    first = weights_digest(model)
+    assert weights_digest(model) == first == digest(sorted(model.state_dict().items()))
+    with torch.no_grad():
+        model.bias += 1
+    second = weights_digest(model)
+    assert second == digest(sorted(model.state_dict().items())) != first
+    model.weight = nn.Parameter(model.weight + 1)
+    assert weights_digest(model) not in (first, second)
