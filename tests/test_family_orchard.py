@@ -5,7 +5,6 @@ import torch
 
 from dsas_diffusion import Steerer, fit, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
-from dsas_diffusion.backends.language import generate as continue_texts
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.training_loop import Training
@@ -75,23 +74,22 @@ def test_it_changes_rude_answers_more_than_others(language, tmp_path, method, ga
     model, tokenizer = language
     concept = load_prompts("orchard/rudeness")
     training = Training(iterations=60) if METHODS[method].needs_gradients else None
-    blind = gate in ("always", "cast")
     steerer = fit(
         model, concept, tokenizer=tokenizer, method=method, gate=gate, training=training, sites="attention",
-        tokens="last", tau=0.5 if blind else 0.6, progress=False,
+        tokens="last", tau=0.5 if gate in ("always", "cast") else 0.6, progress=False,
     )  # fmt: skip
     steerer.save_pretrained(tmp_path / "steerer")
     steerer = Steerer.from_pretrained(tmp_path / "steerer")
-    changed = {}
+    moved = {}
     for name in ("tuning_source", "tuning_control"):
-        texts = concept.texts(name)
-        settings = {"batch_size": 32, "generation": {"max_new_tokens": 24, "do_sample": False}}
-        plain = next(continue_texts(model, tokenizer, texts, **settings))
-        with steerer.attached(model, 0.0):
-            assert next(continue_texts(model, tokenizer, texts, **settings)) == plain
-        with steerer.attached(model, 2.0):
-            steered = next(continue_texts(model, tokenizer, texts, **settings))
-        changed[name] = sum(one != other for one, other in zip(plain, steered, strict=True))
-    assert changed["tuning_source"] > 0
-    if not blind:
-        assert changed["tuning_source"] > 1.5 * changed["tuning_control"]
+        inputs = tokenizer(concept.texts(name), return_tensors="pt", padding=True)
+        with torch.no_grad():
+            plain = model(**inputs).logits[:, -1].softmax(-1)
+            with steerer.attached(model, 0.0):
+                assert torch.equal(model(**inputs).logits[:, -1].softmax(-1), plain)
+            with steerer.attached(model, 2.0):
+                steered = model(**inputs).logits[:, -1].softmax(-1)
+        moved[name] = (steered - plain).abs().sum(1).mean().item() / 2  # total variation of the next token
+    assert moved["tuning_source"] > 0.05
+    if gate != "always":
+        assert moved["tuning_source"] > 1.5 * moved["tuning_control"]

@@ -153,7 +153,12 @@ class AttachedConcept:
         Args:
             gate: The gate.
         """
-        return gate.unit == "prompt" or (gate.unit == "sample" and self._call is not None and self._call.in_parts)
+        return gate.unit == "prompt" or (gate.unit == "sample" and self.in_parts)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a run's later calls bring further positions of the same sample."""
+        return self._call is not None and self._call.in_parts
 
     def grid(self, positions: int) -> tuple[int, int]:
         """Give height and width behind a site's positions, in the running call.

@@ -86,7 +86,7 @@ class AttachedSite:
             scores = gate.factor(factor, self.concept.seen_by(gate, activation))
             if not once:
                 return scores
-            self._decided[factor] = scores[:, :1]
+            self._decided[factor] = scores[:, :1] if self.concept.in_parts else scores
         if not once:
             return self._reading(factor, activation)
         if factor not in self._decided:
