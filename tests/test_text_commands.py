@@ -174,7 +174,7 @@ def test_inspect_lists_the_sites_of_a_language_model(steerer, place, capsys):
         ("fit", ["--max-new-tokens", "4"], "tokens=prompt learns from the prompts alone"),
         ("fit", ["--tokens", "both", "--max-new-tokens", "0"], "max_new_tokens must be 1 or more"),
         ("fit", ["--tokens", "continuation", "--max-new-tokens", "1"], "No token was recorded"),
-        ("fit", ["--tokens", "some"], "--tokens is 'some', but must be one of: prompt, continuation, both"),
+        ("fit", ["--tokens", "some"], "--tokens is 'some', but must be one of: prompt, last, continuation, both"),
         ("generate", ["--start", "0.5"], "--start is for pipelines"),
         ("generate", ["--end", "0.5"], "--end is for pipelines"),
         ("generate", ["--temperature", "-1"], "temperature must be a finite number from 0 on"),
