@@ -211,10 +211,10 @@ def test_report_says_how_it_was_made_and_holds_each_figure(whole):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--gate", "logistic"], "holds a sweep with another gate: 'patch' there, 'logistic' now"),
-        (["--concept", "apple"], "holds a sweep with another concept: 'banana' there, 'apple' now"),
-        (["--seeds", "2"], "holds a sweep with another seeds: 1 there, 2 now"),
-        (["--suite", "family"], "holds a sweep with another suite"),
+        (["--gate", "logistic"], "another sweep, with another gate: 'patch' there, 'logistic' now"),
+        (["--concept", "apple"], "another sweep, with another concept: 'banana' there, 'apple' now"),
+        (["--seeds", "2"], "another sweep, with another seeds: 1 there, 2 now"),
+        (["--suite", "family"], "another sweep, with another suite"),
         (["--methods", "cca"], "There is no steering method 'cca'. Did you mean 'caa'?"),
         (["--methods", '["caa", "linear-act"]'], "Did you mean 'linear_act'?"),
         (["--gate", "path"], "Did you mean 'patch'?"),

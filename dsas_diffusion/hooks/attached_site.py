@@ -28,7 +28,7 @@ class AttachedSite:
         self.concept, self.steered = concept, steered
         self.weight = torch.tensor(steered.weight)
         self._read: dict[str, Tensor] = {}
-        self._decided: dict[str, Tensor] = {}
+        self._decided: dict[str, Tensor | None] = dict.fromkeys(steered.gate.factors)
 
     @property
     def path(self) -> str:
@@ -38,7 +38,8 @@ class AttachedSite:
     def begin_run(self) -> None:
         """Forget what the run before has read: a gate that reads where its site has not been yet starts from 0."""
         self._read = {factor: torch.zeros_like(scores) for factor, scores in self._read.items()}
-        self._decided.clear()
+        for factor in self._decided:  # the keys stay, for compiled graphs
+            self._decided[factor] = None
 
     def to(self, device: torch.device) -> None:
         """Move gate and map.
@@ -59,7 +60,7 @@ class AttachedSite:
         """
         if not self.concept.decides_once(self.steered.gate):
             self._read[factor] = scores.unflatten(1, self.concept.grid(scores.shape[1]))
-        elif factor not in self._decided:
+        elif self._decided[factor] is None:
             self._decided[factor] = scores[:, :1]
 
     def __call__(
@@ -82,16 +83,16 @@ class AttachedSite:
     ) -> Float[Tensor, "rows positions"]:
         gate = self.steered.gate
         elsewhere, once = factor in self.steered.reads, self.concept.decides_once(gate)
-        if not elsewhere and not (once and factor in self._decided):
-            scores = gate.factor(factor, self.concept.seen_by(gate, activation))
-            if not once:
-                return scores
-            self._decided[factor] = scores[:, :1] if self.concept.in_parts else scores
-        if not once:
+        decided = self._decided[factor] if once else None
+        if decided is None and not elsewhere:
+            decided = gate.factor(factor, self.concept.seen_by(gate, activation))
+            if once:
+                decided = self._decided[factor] = decided[:, :1] if self.concept.in_parts else decided
+        if elsewhere and not once:
             return self._reading(factor, activation)
-        if factor not in self._decided:
+        if decided is None:
             return activation.new_zeros(activation.shape[:2], dtype=torch.float32)
-        return self._decided[factor][-len(activation) :].expand(activation.shape[:2])
+        return decided[-len(activation) :].expand(activation.shape[:2])
 
     def _reading(self, factor: str, like: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "rows positions"]:
         """Give what the gate read elsewhere, on the grid of its site.
