@@ -242,8 +242,8 @@ def generate(
         seed: Seed of the first picture, or of the first batch of texts; the others follow.
         num_inference_steps: Denoising steps; by default those of the fit.
         guidance_scale: Guidance scale; by default that of the fit.
-        tokens: Which tokens of a language model's texts to steer: those of the prompt, of what continues it, or both
-            (the default).
+        tokens: Which tokens of a language model's texts to steer: those of the prompt, its last one alone (last),
+            those that continue it, or prompt and continuation (both, the default).
         chat: Whether to put a language model's prompts into the tokenizer's chat template; auto does as the fit did.
         max_new_tokens: How many tokens continue a prompt at most; by default those of the fit, or 50.
         temperature: Sample from a language model at this temperature; 0 takes the most likely token each time. By
