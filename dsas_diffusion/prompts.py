@@ -9,7 +9,7 @@ from .files import read_json
 from .prompt_set import CHECK_GROUPS, FIT_GROUPS, GROUPS, Concept, Prompt, PromptSet, did_you_mean, validate
 from .records import SUFFIXES, Record, read_records
 
-__all__ = ["Concept", "Prompt", "PromptSet", "bundled_prompts", "load_prompts", "read_prompts"]
+__all__ = ["Concept", "Prompt", "PromptSet", "bundled_prompts", "load_prompts", "read_cases", "read_prompts"]
 
 _WRITTEN_BOOLS = {"": True, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -70,6 +70,27 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
         InputError: If a line is broken or lacks its prompt; the message names file and line.
     """
     return tuple(prompt_from_record(record) for record in read_records(path))
+
+
+def read_cases(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
+    """Read a list of prompts that says of each which case it is, such as a misspelling.
+
+    Args:
+        path: As for :func:`read_prompts`, with a further field `case`.
+
+    Returns:
+        Case → its prompts, both in the file's order.
+
+    Raises:
+        InputError: If a line is broken, or lacks its prompt or case; the message names file and line.
+    """
+    found: dict[str, list[Prompt]] = {}
+    for record in read_records(path):
+        case = record.fields.pop("case", None)
+        if not _is_text(case):
+            raise record.refuse(f"the field 'case' is {case!r}", "Name the case that the prompt is of.")
+        found.setdefault(case, []).append(prompt_from_record(record))
+    return {case: tuple(prompts) for case, prompts in found.items()}
 
 
 def _bundled_root() -> Path:

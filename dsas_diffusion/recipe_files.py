@@ -1,24 +1,20 @@
 """Recipes read from YAML: a folder with one row a file, beside what all rows share."""
 
 import os
-import re
-from argparse import ArgumentError
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from .errors import InputError
-from .files import read_text
 from .prompt_set import did_you_mean
 from .recipes import Protocol, Recipe, Studies
+from .settings_files import load_settings
 
 #: The file of what all rows share, beside them.
 PROTOCOL: Final = "protocol.yaml"
 #: That of the studies of sets.
 STUDIES: Final = "studies.yaml"
 _OTHERS: Final = (PROTOCOL, STUDIES)
-_Kind = TypeVar("_Kind", Protocol, Recipe, Studies)
 
 
 def load_protocol(path: str | os.PathLike[str]) -> Protocol:
@@ -30,7 +26,7 @@ def load_protocol(path: str | os.PathLike[str]) -> Protocol:
     Raises:
         InputError: If the file can't be read, is no YAML, or a key or value is not what is accepted.
     """
-    return _loaded(Protocol, Path(path))
+    return load_settings(Protocol, Path(path))
 
 
 def load_studies(path: str | os.PathLike[str]) -> Studies:
@@ -42,7 +38,7 @@ def load_studies(path: str | os.PathLike[str]) -> Studies:
     Raises:
         InputError: As for :func:`load_protocol`.
     """
-    return _loaded(Studies, Path(path))
+    return load_settings(Studies, Path(path))
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -55,7 +51,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
         InputError: If the file can't be read, is no YAML, a key or value is not what is accepted, or a registry has no
             such name.
     """
-    return _loaded(Recipe, Path(path))
+    return load_settings(Recipe, Path(path))
 
 
 def load_recipes(folder: str | os.PathLike[str], names: Sequence[str] = ()) -> dict[str, Recipe]:
@@ -86,43 +82,3 @@ def load_recipes(folder: str | os.PathLike[str], names: Sequence[str] = ()) -> d
                 f"{did_you_mean(recipe.against, known)}"
             )
     return dict(sorted(found.items(), key=lambda item: (item[1].method is not None, item[0])))
-
-
-def _loaded(kind: type[_Kind], path: Path) -> _Kind:
-    import yaml
-    from jsonargparse import ArgumentParser
-
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}. Mend that line.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no keys and values, but a {kind.__name__.lower()} is made of them.")
-    accepted = [each.name for each in fields(kind)]
-    for key in content:
-        if key not in accepted:
-            raise InputError(
-                f"{path} has the key {key!r}.{did_you_mean(str(key), accepted)} Accepted are {', '.join(accepted)}."
-            )
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind)
-    try:
-        return kind(**vars(parser.instantiate(parser.parse_object(content))))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (ArgumentError, ValueError) as error:  # jsonargparse's own
-        raise InputError(f"{path}: {in_one_paragraph(str(error))}") from error
-
-
-def in_one_paragraph(message: str) -> str:
-    """Take what jsonargparse says of a value down to keys, what is wrong and what is accepted.
-
-    Args:
-        message: Of several lines.
-    """
-    keys = re.findall(r'Parser key "(\w+)"', message)
-    lines = [line.strip(" -") for line in message.splitlines()]
-    dropped = ("Parser key", "Problem with given", "Does not validate", "Subtypes:", "Errors:", "Given value type")
-    told = [line for line in lines if line and not line.startswith((*dropped, "Expected a <class 'NoneType'>"))]
-    text = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(told)).replace("typing.", "")
-    return f"{'.'.join(keys)}: {text.rstrip('.')}." if keys else f"{text.rstrip('.')}."

@@ -1,0 +1,316 @@
+"""What a sweep is: tasks, techniques, strengths and seeds, read from one YAML file and checked before anything runs."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ..core.registry import UnknownNameError
+from ..errors import InputError
+from ..models import Precision
+from ..prompt_set import CHECK_GROUPS, Prompt, PromptSet, did_you_mean
+from ..prompts import load_prompts, read_cases
+from ..settings_files import load_settings
+from .steering import Steering
+from .technique import Technique
+
+#: What `use: steering` stands for; anything else names a class as `module:Class`.
+STEERING: Final = "steering"
+#: So many fits still share no picture's seed with the pictures that are judged.
+SEEDS: Final = 100
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be kept out of which pictures.
+
+    Args:
+        concepts: Prompt sets to learn from, as `load_prompts` takes them; several are kept out at once.
+        prompts: The set whose tuning and held-out prompts are drawn; by default the first of `concepts`.
+        cases: A JSONL or CSV file of held-out prompts with a further field `case`, drawn instead of the set's: figures
+            are then told case by case.
+        towards: A set that says what is to become of the concept, such as `orchard/blur`; by default the sets' own
+            targets.
+        labels: The detector's objects of which a picture that shows one shows the concept; by default the label of each
+            set. Where the detector knows none of them, CLIP's zero-shot choice tells.
+        goal: The object that is to appear instead, if one is.
+        techniques: Those that the task is for; by default all.
+        pipeline: Another pipeline than the plan's.
+        generation: Further sampling settings, over the plan's.
+    """
+
+    concepts: Sequence[str]
+    prompts: str | None = None
+    cases: str | None = None
+    towards: str | None = None
+    labels: Sequence[str] = ()
+    goal: str | None = None
+    techniques: Sequence[str] | None = None
+    pipeline: str | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+    def sets(self) -> list[PromptSet]:
+        """Load the sets to learn from.
+
+        Raises:
+            InputError: If one can't be loaded.
+        """
+        return [load_prompts(name) for name in self.concepts]
+
+    def judged(self) -> PromptSet:
+        """Load the set whose tuning and held-out prompts are drawn.
+
+        Raises:
+            InputError: If it can't be loaded.
+        """
+        return load_prompts(self.prompts or self.concepts[0])
+
+    def heldout(self, each: int) -> dict[str, tuple[Prompt, ...]]:
+        """Give the held-out prompts: kind, or case, → so many of them at most.
+
+        Args:
+            each: How many of each.
+
+        Raises:
+            InputError: If the set or file can't be read or has none.
+        """
+        if self.cases is None:
+            return {kind: tuple(prompts[:each]) for kind, prompts in self.judged().heldout.items()}
+        return {case: tuple(prompts[:each]) for case, prompts in read_cases(self.cases).items()}
+
+    def tuning(self, each: int) -> dict[str, tuple[Prompt, ...]]:
+        """Give the tuning prompts: kind → so many of them at most.
+
+        Args:
+            each: How many of each.
+
+        Raises:
+            InputError: If the set can't be read.
+        """
+        return {kind: tuple(prompts[:each]) for kind, prompts in self.judged().tuning.items()}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A technique of a plan.
+
+    Args:
+        use: `"steering"`, or a class that derives from `sweeps.technique.Technique`, as `module:Class`.
+        settings: What the class is made with.
+        title: How reports call it; by default its name in the plan.
+    """
+
+    use: str = STEERING
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    title: str | None = None
+
+    def make(self) -> Technique:
+        """Make the technique, unprepared.
+
+        Raises:
+            InputError: If there is no such class, or it refuses a setting.
+        """
+        kind: Any = Steering if self.use == STEERING else _imported(self.use)
+        accepted = list(inspect.signature(kind).parameters)
+        for name in self.settings:
+            if name not in accepted:
+                raise InputError(
+                    f"{self.use} has no setting {name!r}.{did_you_mean(name, accepted)} Accepted are "
+                    f"{', '.join(accepted) or 'none'}."
+                )
+        return kind(**self.settings)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which strengths are drawn: the same rule and budget for every technique.
+
+    On tuning prompts λ rises from `lowest` by factors of 2 until so much is removed, or so little of the control
+    pictures' objects kept, or `highest` is reached. The centre is the first λ that removes `enough`, or, where none
+    does, the one that removes most. What is judged lies around it.
+
+    Args:
+        lowest: The first λ of the search.
+        highest: The last one.
+        removed: The search ends once this share is removed.
+        kept: The search ends once less than this share of the control pictures' objects is kept.
+        enough: The removal that the centre has to reach.
+        around: Factors of the centre that are judged, rising.
+        strengths: The strengths themselves, for every technique alike; then nothing is searched.
+    """
+
+    lowest: float = 0.5
+    highest: float = 32.0
+    removed: float = 0.99
+    kept: float = 0.5
+    enough: float = 0.9
+    around: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0)
+    strengths: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        chosen = self.around if self.strengths is None else self.strengths
+        if not chosen or any(not 0 < value < float("inf") for value in chosen) or list(chosen) != sorted(set(chosen)):
+            name = "around" if self.strengths is None else "strengths"
+            raise InputError(f"{name} of the grid is {list(chosen)}; accepted are finite numbers above 0, rising.")
+        if not 0 < self.lowest <= self.highest < float("inf"):
+            raise InputError(
+                f"The grid goes from lowest={self.lowest} to highest={self.highest}; accepted are finite numbers above "
+                "0, the highest not below the lowest."
+            )
+
+    def search(self) -> list[float]:
+        """Give every λ that the search may draw, rising."""
+        found = [self.lowest]
+        while 2 * found[-1] <= self.highest:
+            found.append(2 * found[-1])
+        return found
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How many prompts of each kind are drawn, at most, from each seed.
+
+    Args:
+        tuning: Of the tuning prompts.
+        heldout: Of the held-out ones.
+        kept: How many pictures of each held-out cell are kept for the report.
+    """
+
+    tuning: int = 16
+    heldout: int = 48
+    kept: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < (0 if name == "kept" else 1):
+                raise InputError(f"pictures has {name}={value}, which is too few.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep.
+
+    Args:
+        title: What the report is called.
+        tasks: Name → task.
+        techniques: Name → technique.
+        pipeline: As for `dsas fit --model`.
+        precision: The type of the pipeline's weights.
+        generation: Sampling settings, of fits too.
+        clip: The CLIP judge, as for `dsas evaluate images`: `"orchard"`, `"none"` or an open_clip model.
+        detector: What says which objects a picture shows: `"orchard"` or `"none"`.
+        grid: Which strengths are drawn.
+        pictures: How many prompts of each kind.
+        seeds: How many fits, each with pictures of its own.
+        batch_size: Prompts a pipeline call. Pictures are judged and kept a batch at a time.
+        cost: Whether every technique's time is measured beside the pipeline's own.
+
+    Raises:
+        InputError: If there is nothing to draw, or a number is out of range.
+    """
+
+    title: str
+    tasks: Mapping[str, Task]
+    techniques: Mapping[str, Entry]
+    pipeline: str = "orchard"
+    precision: Precision = "float32"
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    clip: str = "orchard"
+    detector: Literal["orchard", "none"] = "orchard"
+    grid: Grid = field(default_factory=Grid)
+    pictures: Pictures = field(default_factory=Pictures)
+    seeds: int = 2
+    batch_size: int = 16
+    cost: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.tasks or not self.techniques:
+            raise InputError("A plan has one task and one technique or more. Add what is missing.")
+        if not 1 <= self.seeds <= SEEDS or self.batch_size < 1:
+            raise InputError(
+                f"seeds is {self.seeds} and batch_size {self.batch_size}; accepted are 1 to {SEEDS} seeds, and 1 "
+                "prompt a batch or more."
+            )
+        for kind, names in (("task", self.tasks), ("technique", self.techniques)):
+            for name in names:
+                if not name or any(sign in name for sign in '/\\:*?"<>|') or name.startswith("."):
+                    raise InputError(
+                        f"The {kind} {name!r} can't be a file's name, which it will be. Use letters, digits and dashes."
+                    )
+
+    def units(self) -> list[tuple[str, str]]:
+        """Give every (task, technique) that there is, one after the other."""
+        return [
+            (task, technique)
+            for technique in self.techniques
+            for task, about in self.tasks.items()
+            if about.techniques is None or technique in about.techniques
+        ]
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan, and refuse whatever can be refused before hours of work.
+
+    Args:
+        path: A YAML file with the fields of :class:`Plan`.
+
+    Raises:
+        InputError: If the file can't be read or is no YAML; a key, technique, setting or prompt set is unknown; or a
+            task has no prompts.
+    """
+    plan = load_settings(Plan, Path(path))
+    for name, entry in plan.techniques.items():
+        try:
+            entry.make()
+        except (InputError, UnknownNameError) as error:
+            raise InputError(f"{path}, technique {name!r}: {error}") from error
+    for name, task in plan.tasks.items():
+        try:
+            _check(task, plan)
+        except InputError as error:
+            raise InputError(f"{path}, task {name!r}: {error}") from error
+    return plan
+
+
+def _check(task: Task, plan: Plan) -> None:
+    if not task.concepts:
+        raise InputError("concepts is empty. Name a prompt set.")
+    for name in task.techniques or ():
+        if name not in plan.techniques:
+            raise InputError(
+                f"There is no technique {name!r}.{did_you_mean(name, plan.techniques)} Choose from: "
+                f"{', '.join(plan.techniques)}."
+            )
+    task.sets()
+    if task.towards is not None:
+        load_prompts(task.towards)
+    if not any(task.heldout(1).values()):
+        raise InputError("There are no held-out prompts to draw. Add heldout_source, heldout_control, heldout_mixed.")
+    if plan.grid.strengths is None and not all(task.tuning(1).get(kind) for kind in CHECK_GROUPS[:2]):
+        raise InputError(
+            "There are no tuning_source or tuning_control prompts to choose strengths on. Add some, or give "
+            "grid.strengths."
+        )
+
+
+def _imported(name: str) -> type[Technique]:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise InputError(
+            f"There is no technique {name!r}.{did_you_mean(name, [STEERING])} Write {STEERING!r}, or a class as "
+            "module:Class, such as benchmarks.baselines.uce:UCE."
+        )
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"The technique {name!r} can't be imported: {error}. Run where its module is found, such as the top of a "
+            "clone of the repository."
+        ) from error
+    if not inspect.isclass(found) or not issubclass(found, Technique) or inspect.isabstract(found):
+        raise InputError(
+            f"{name!r} is no finished Technique. Derive it from dsas_diffusion.sweeps.technique.Technique."
+        )
+    return found
