@@ -22,7 +22,7 @@ COMMANDS = {
     "generate": "commands:generate",
     "evaluate images": "judges:evaluate",
     "evaluate text": "text_judges:evaluate",
-    "sweep": "sweep:sweep",
+    "sweep": "sweeps.sweep:sweep",
     "inspect": "commands:inspect",
     "heat": "looking:heat",
     "orchard render": "orchard.commands:render",

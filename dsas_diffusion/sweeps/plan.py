@@ -14,7 +14,7 @@ from ..prompt_set import CHECK_GROUPS, Prompt, PromptSet, did_you_mean
 from ..prompts import load_prompts, read_cases
 from ..settings_files import load_settings
 from .steering import Steering
-from .technique import Technique
+from .technique import Technique, check_settings
 
 #: What `use: steering` stands for; anything else names a class as `module:Class`.
 STEERING: Final = "steering"
@@ -113,13 +113,7 @@ class Entry:
             InputError: If there is no such class, or it refuses a setting.
         """
         kind: Any = Steering if self.use == STEERING else _imported(self.use)
-        accepted = list(inspect.signature(kind).parameters)
-        for name in self.settings:
-            if name not in accepted:
-                raise InputError(
-                    f"{self.use} has no setting {name!r}.{did_you_mean(name, accepted)} Accepted are "
-                    f"{', '.join(accepted) or 'none'}."
-                )
+        check_settings(self.use, kind, self.settings)
         return kind(**self.settings)
 
 
@@ -241,11 +235,11 @@ class Plan:
                     )
 
     def units(self) -> list[tuple[str, str]]:
-        """Give every (task, technique) that there is, one after the other."""
+        """Give every (task, technique) that there is, task after task."""
         return [
             (task, technique)
-            for technique in self.techniques
             for task, about in self.tasks.items()
+            for technique in self.techniques
             if about.techniques is None or technique in about.techniques
         ]
 

@@ -28,7 +28,6 @@ from .costs import cost
 from .estimate import check_disk, estimate
 from .gate_maps import localised
 from .plan import Plan, load_plan
-from .report import write_report
 from .rows import Journal, read_rows
 from .steering import Steering
 from .unit import Arena, Unit, draw_twins
@@ -66,7 +65,7 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     """
     asked, folder = load_plan(plan), Path(out)
     state = _processes(device)
-    where = device_of(device) if state.num_processes == 1 else state.device
+    where = device_of(device if state.num_processes == 1 else str(state.device))
     arenas = arenas_of(asked, where, folder)
     if state.is_main_process:
         claim(folder, _settings(asked, arenas, where), MANIFEST, "sweep")
@@ -76,21 +75,19 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     state.wait_for_everyone()
     if dry_run:
         return
+    timed = _firsts(asked) if asked.cost else set()
     with _bar(arenas, folder, state) as bar:
         batches = [(arena, batch) for arena in arenas for batch in arena.twin_batches()]
         for arena, batch in batches[state.process_index :: state.num_processes]:
             bar.update(draw_twins(arena, *batch))
         state.wait_for_everyone()
-        for number, (task, technique) in enumerate(asked.units()):
+        for task, technique in asked.units():
             bar.set_postfix_str(f"{technique}, {task}")
             arena = next(arena for arena in arenas if arena.name == task)
             with Journal(folder, task, technique).opened() as journal:
                 if journal is not None:  # else another process is at it
-                    run_unit(Unit(arena, technique, bar.update), journal, timed=asked.cost and _starts(asked, number))
+                    run_unit(Unit(arena, technique, bar.update), journal, timed=(task, technique) in timed)
     state.wait_for_everyone()
-    if state.is_main_process:
-        write_report(folder, folder)
-        print(f"Look at {folder / 'report.html'}; the same as text is in report.md, every figure in report.json.")
 
 
 def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
@@ -229,7 +226,9 @@ def _bar(arenas: Sequence[Arena], folder: Path, state: "PartialState") -> tqdm:
     return tqdm(total=total, desc="sweep", unit="picture", disable=not state.is_main_process, smoothing=0.02)
 
 
-def _starts(plan: Plan, number: int) -> bool:
-    """Whether a unit is the first of its technique."""
-    units = plan.units()
-    return number == 0 or units[number - 1][1] != units[number][1]
+def _firsts(plan: Plan) -> set[tuple[str, str]]:
+    """Each technique on the first of its tasks: where its time is measured."""
+    found: dict[str, str] = {}
+    for task, technique in plan.units():
+        found.setdefault(technique, task)
+    return {(task, technique) for technique, task in found.items()}
