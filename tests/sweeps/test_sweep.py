@@ -45,7 +45,7 @@ def test_every_cell_is_whole_and_every_picture_was_drawn_once(whole):
     assert {len(found) for cell, found in rows.items() if cell.split == "tuning"} == {3}
     assert {len(found) for cell, found in rows.items() if cell.split == "heldout"} == {5}
     assert {cell.kind for cell in rows} == set(KINDS)
-    prompts = {group: 6 for group in ("source", "target", "control")}
+    prompts = dict.fromkeys(("source", "target", "control"), 6)
     fits = 2 * sum(prompts.values())
     timed = 3  # one batch, before the start
     mapped = 5  # mixed pictures at λ = 0, for the gate's maps
