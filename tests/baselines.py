@@ -50,6 +50,8 @@ CASES = [
     Case("uce:Uce"),
     Case("safree:Safree", {"mask": "q", "tolerance": -0.5}),  # so that random weights find triggers
     Case("safe_latent_diffusion:SafeLatentDiffusion", dit=True),
+    Case("esd:Esd", {"runs": 4, "steps": 3, "batch": 2, "rate": 0.1}, dit=True),
+    Case("lora_slider:LoraSlider", {"runs": 4, "steps": 3, "batch": 2, "rate": 0.1}, dit=True),
 ]
 
 
