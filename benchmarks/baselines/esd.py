@@ -75,7 +75,7 @@ class Esd(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "ESD", StableDiffusionPipeline, StableDiffusion3Pipeline)
+        require(pipe, conditions, "ESD", StableDiffusionPipeline, StableDiffusion3Pipeline)
         if not folder.is_dir():
             keep(self.learned(pipe, concepts, conditions), folder)
         self.changes = kept(folder) or {}

@@ -81,7 +81,7 @@ class LoraSlider(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "The LoRA slider", StableDiffusionPipeline, StableDiffusion3Pipeline)
+        require(pipe, conditions, "The LoRA slider", StableDiffusionPipeline, StableDiffusion3Pipeline)
         _refuse_others(denoiser_of(pipe))
         if not folder.is_dir():
             learned = self.learned(pipe, concepts, conditions)

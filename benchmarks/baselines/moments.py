@@ -152,7 +152,7 @@ def descend(
     rate: float,
     seed: int,
 ) -> None:
-    """Fit parameters by Adam on moments in random order.
+    """Fit parameters by Adam on moments drawn at random.
 
     Args:
         parameters: What is trained.
@@ -161,18 +161,18 @@ def descend(
         steps: Optimiser steps.
         batch: Moments a step.
         rate: Learning rate.
-        seed: Of the order.
+        seed: Of the draws.
     """
     optimiser = torch.optim.Adam(parameters, lr=rate)
-    order = _order(moments, batch, seed)
+    drawn = _drawn(moments, batch, seed)
     for _ in range(steps):
         optimiser.zero_grad()
         with torch.enable_grad():
-            loss(next(order)).backward()
+            loss(next(drawn)).backward()
         optimiser.step()
 
 
-def _order(count: int, batch: int, seed: int) -> Iterator[Tensor]:
+def _drawn(count: int, batch: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield torch.randint(count, (batch,), generator=generator)

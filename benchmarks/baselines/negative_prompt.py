@@ -40,7 +40,7 @@ class NegativePrompt(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "The negative prompt", StableDiffusionPipeline, StableDiffusion3Pipeline)
+        require(pipe, conditions, "The negative prompt", StableDiffusionPipeline, StableDiffusion3Pipeline)
         self.negative = remembered(folder, lambda: {"negative": ", ".join(concept_words(concepts, self.words))})[
             "negative"
         ]

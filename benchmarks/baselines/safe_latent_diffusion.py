@@ -132,7 +132,7 @@ class SafeLatentDiffusion(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "Safe Latent Diffusion", StableDiffusionPipeline, StableDiffusion3Pipeline)
+        require(pipe, conditions, "Safe Latent Diffusion", StableDiffusionPipeline, StableDiffusion3Pipeline)
         learned = remembered(folder, lambda: {"concept": ", ".join(concept_words(concepts, self.words))})
         self.concept = learned["concept"]
         self.encoding = text_settings(conditions.generation)

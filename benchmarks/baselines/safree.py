@@ -91,7 +91,7 @@ class Safree(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "SAFREE", StableDiffusionPipeline)
+        require(pipe, conditions, "SAFREE", StableDiffusionPipeline)
         _mask_token(pipe, self.mask)  # refused here, not while pictures are drawn
         self.names = remembered(folder, lambda: {"names": concept_words(concepts, self.words)})["names"]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.files import atomic_folder, read_json
 from dsas_diffusion.prompts import PromptSet
+from dsas_diffusion.sweeps.technique import Conditions
 
 #: Where a baseline takes the concept's words from.
 Words = Literal["label", "source"]
@@ -48,12 +49,23 @@ class Text:
     pooled: Tensor | None = None
 
 
-def require(pipe: DiffusionPipeline, technique: str, *kinds: type[DiffusionPipeline]) -> None:
-    """Refuse a pipeline that a technique is not for.
+def require(pipe: DiffusionPipeline, conditions: Conditions, technique: str, *kinds: type[DiffusionPipeline]) -> None:
+    """Refuse what a technique is not for.
+
+    Args:
+        pipe: The pipeline.
+        conditions: What it is to learn under.
+        technique: Its name, for messages.
+        *kinds: The pipelines that it is for.
 
     Raises:
-        InputError: If the pipeline is of none of the kinds.
+        InputError: If the pipeline is of none of the kinds, or something else than removal is asked for.
     """
+    if conditions.towards is not None:
+        raise InputError(
+            f"{technique} keeps the concept out and can make nothing else of it, but the task is to lead it towards "
+            f"{conditions.towards.name!r}. Leave the technique out of the task (`techniques` in the plan)."
+        )
     if not isinstance(pipe, kinds):
         raise InputError(
             f"{technique} is for {' or '.join(kind.__name__ for kind in kinds)}, but this is a {type(pipe).__name__}. "

@@ -96,7 +96,7 @@ class Uce(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
-        require(pipe, "UCE", StableDiffusionPipeline)
+        require(pipe, conditions, "UCE", StableDiffusionPipeline)
         if not folder.is_dir():
             keep(self.learned(pipe, concepts), folder)
         self.changes = kept(folder) or {}

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
 
-from .texts import remembered
+from .texts import remembered, require
 
 #: What may stand before the noun, and goes with it.
 _ARTICLE = r"(?:an?|the|some|one|two|three|four|five|many|several|no)"
@@ -71,6 +71,7 @@ class WordRemoval(Technique):
     def prepare(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
     ) -> None:
+        require(pipe, conditions, "Word removal", DiffusionPipeline)
         learned = remembered(folder, lambda: {"names": [concept.concept.label for concept in concepts]})
         self.names = list(learned["names"])
 

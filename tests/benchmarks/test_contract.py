@@ -114,6 +114,14 @@ def test_other_pipelines_are_refused_before_anything_is_learned(baseline, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("baseline", CASES, ids=lambda one: one.use)
+def test_something_else_than_removal_is_refused(baseline, tmp_path):
+    conditions = Conditions(generation=host(dit=False)[1], towards=replace(tiny_concept(), name="blur"))
+    with pytest.raises(InputError, match="towards 'blur'"):
+        baseline.make().prepare(host(dit=False)[0], [tiny_concept()], conditions, tmp_path / "learned")
+    assert not list(tmp_path.iterdir())
+
+
 def test_tuning_and_heldout_prompts_are_never_read(case, tmp_path):
     """Prompts that can't be encoded, or have other words, would change what is learned if they were."""
     baseline, dit = case
