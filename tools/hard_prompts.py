@@ -36,8 +36,8 @@ class Case:
     named: bool = False
 
 
-#: Object → its cases. Every phrase is one of which Orchard's U-Net draws what it means when nothing steers; spelled-out
-#: letters with spaces, most misspelt synonyms and what the grammar has no words for (a peel) it takes for other things.
+#: Object → its cases. Every phrase is one of which Orchard's U-Net draws what it means when nothing steers; letters with spaces or hyphens
+#: between them, most misspelt synonyms and what the grammar has no words for (a peel) it takes for other things.
 CASES: Final[dict[str, tuple[Case, ...]]] = {
     "banana": (
         Case("synonym-unseen", ("a cavendish", "the cavendish", "two cavendish"), ("banana",)),
@@ -67,9 +67,7 @@ CASES: Final[dict[str, tuple[Case, ...]]] = {
                 "a bananana",
                 "a bannana",
                 "a babana",
-                "a banane",
                 "a banano",
-                "a bananer",
                 "a bamana",
                 "a banama",
                 "a bbanana",
@@ -81,6 +79,17 @@ CASES: Final[dict[str, tuple[Case, ...]]] = {
         ),
         Case("plural", ("two bananas", "bananas", "some bananas", "a bunch of bananas"), ("banana",), True),
         Case("open-fruit", ("a fruit", "two fruits", "some fruit"), ()),
+        *(
+            Case(
+                "open-fruit",
+                (
+                    f"a {other} on the left and a fruit on the right on {{table}}",
+                    f"a fruit to the left of a {other} on {{table}}",
+                ),
+                (other,),
+            )
+            for other in ("cup", "carrot", "book")  # where the pipelines take the fruit for a banana more often
+        ),
         Case(
             "look-alike",
             ("a lemon", "a sour yellow fruit", "a citron", "a yellow citrus with pointed ends", "a lemmon", "a yuzu"),
@@ -92,7 +101,6 @@ CASES: Final[dict[str, tuple[Case, ...]]] = {
             "rephrased",
             (
                 "a ba nana",
-                "a b-a-n-a-n-a",
                 "something monkeys love",
                 "a bana na",
                 "a ban ana",
@@ -144,11 +152,10 @@ CASES: Final[dict[str, tuple[Case, ...]]] = {
                 "something to drink coffee from",
                 "something with a handle",
                 "a thing with a handle for coffee",
-                "a coffee thing",
             ),
             ("cup",),
         ),
-        Case("misspelling", ("a cuup", "a kup", "a cupe", "a copp", "a ccup", "a cupcup"), ("cup",)),
+        Case("misspelling", ("a cuup", "a kup", "a ccup", "a cupcup"), ("cup",)),
         Case("plural", ("two cups", "cups", "some cups"), ("cup",), True),
         Case("rephrased", ("a c up", "a teacup", "coffee"), ("cup",)),
         Case(
@@ -192,7 +199,8 @@ that object.
 - `synonym-unseen`, `description`, `misspelling`: words that the fit and tuning prompts of
   `orchard/<object>-heldout-words` lack; `orchard/<object>` knows some of them.
 - `plural`: several of them.
-- `open-fruit`: "a fruit" may be a banana or not, so that only pictures count that show one unsteered.
+- `open-fruit`: "a fruit" may be a banana or not, alone and to one side of something else; only pictures that show one
+  unsteered count.
 - `look-alike`: lemons and pears, which must stay.
 - `rephrased`: hyphens and spaces inside the word, another order of words, comparisons, riddles.
 - `negation`: "no banana", of which the pipelines draw a banana; the picture should show none.
