@@ -36,7 +36,7 @@ class Case:
     named: bool = False
 
 
-#: Object → its cases. Every phrase is one of which Orchard's U-Net draws what it means when nothing steers; letters with spaces or hyphens
+#: Object → its cases. Of every phrase the U-Net draws what is meant when nothing steers; letters with spaces or hyphens
 #: between them, most misspelt synonyms and what the grammar has no words for (a peel) it takes for other things.
 CASES: Final[dict[str, tuple[Case, ...]]] = {
     "banana": (
