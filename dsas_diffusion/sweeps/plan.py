@@ -29,8 +29,8 @@ class Task:
     Args:
         concepts: Prompt sets to learn from, as `load_prompts` takes them; several are kept out at once.
         prompts: The set whose tuning and held-out prompts are drawn; by default the first of `concepts`.
-        cases: A JSONL or CSV file of held-out prompts with a further field `case`, drawn instead of the set's: figures
-            are then told case by case.
+        cases: Held-out prompts that say which case each is, drawn instead of the set's, as `read_cases` takes them:
+            figures are then told case by case.
         towards: A set that says what is to become of the concept, such as `orchard/blur`; by default the sets' own
             targets.
         labels: The detector's objects of which a picture that shows one shows the concept; by default the label of each

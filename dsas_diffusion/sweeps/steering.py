@@ -163,7 +163,9 @@ class Steering(Technique):
 
 
 def _spread(prompts: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Take some from all over a group, whose halves are of two kinds."""
+    """Take neighbours from all over a group: its halves are of two kinds, and every second prompt lacks the name."""
     if count >= len(prompts):
         return tuple(prompts)
-    return tuple(prompts[number * len(prompts) // count] for number in range(count))
+    pairs = (count + 1) // 2
+    places = [2 * (number * (len(prompts) // 2) // pairs) + side for number in range(pairs) for side in (0, 1)]
+    return tuple(prompts[place] for place in places[:count])
