@@ -1,6 +1,6 @@
 """Runs prompts through a text-to-image pipeline: one seed a picture, batches, no trace left."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ def generate(
     *,
     batch_size: int = 16,
     generation: Mapping[str, Any] | None = None,
+    arguments: Callable[[Sequence[str]], Mapping[str, Any]] | None = None,
 ) -> Iterator[Any]:
     """Draw one picture per prompt, a batch at a time.
 
@@ -32,6 +33,8 @@ def generate(
         seeds: One per prompt.
         batch_size: Prompts per call of the pipeline.
         generation: Further arguments of the call: `num_inference_steps`, `guidance_scale`, `output_type` …
+        arguments: From a batch's prompts to what the call is given for them, such as `prompt_embeds`, over
+            `generation`; by default they are its `prompt`.
 
     Yields:
         The `images` of each call: lists of PIL pictures, or tensors if `output_type` says so.
@@ -61,7 +64,8 @@ def generate(
                 for name, value in settings.items()
                 if name.startswith("negative_prompt") and isinstance(value, str)
             }
-            drawn = call(prompt=list(prompts[part]), generator=generators, **{**settings, **own})
+            asked = {"prompt": list(prompts[part])} if arguments is None else arguments(prompts[part])
+            drawn = call(generator=generators, **{**settings, **own, **asked})
             yield drawn.images if hasattr(drawn, "images") else drawn.frames
 
 

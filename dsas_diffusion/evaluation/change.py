@@ -29,6 +29,25 @@ def change(images: torch.Tensor, twins: torch.Tensor, masks: torch.Tensor) -> to
     return masked_mean((images.double() - twins.double()).abs().mean(dim=1), masks)
 
 
+def change_of_part(images: torch.Tensor, twins: torch.Tensor, regions: torch.Tensor, part: Part) -> torch.Tensor:
+    """Give `change` in the concept's region, or off the region grown by a rim of 2 pixels.
+
+    Args:
+        images: (n, 3, height, width) floats in [0, 1].
+        twins: The same shape, their unsteered twins.
+        regions: (n, height, width) bool, where the unsteered twins show the concept.
+        part: Which of the two.
+
+    Returns:
+        (n,) float64 in [0, 1]; NaN where the part is empty.
+
+    Raises:
+        InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
+    """
+    check_masks("regions", regions, images)
+    return change(images, twins, regions if part == "inside" else ~dilate(regions, RIM))
+
+
 @dataclass
 class _MeanChange(Measure):
     part: ClassVar[Part]
@@ -48,8 +67,7 @@ class _MeanChange(Measure):
         Raises:
             InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
         """
-        check_masks("regions", regions, images)
-        found = change(images, twins, regions if self.part == "inside" else ~dilate(regions, RIM))
+        found = change_of_part(images, twins, regions, self.part)
         counted = ~found.isnan()
         self.total += float(found[counted].sum())
         self.pictures += int(counted.sum())

@@ -14,6 +14,7 @@ from .base import Measure, share
 from .clip_models import load_open_clip
 from .images import as_pil
 
+LAYERS = 5  # of an image tower for `feature_maps`
 _CLAUSE_END = re.compile(r"(?<=[,.;:!?])\s+")
 
 
@@ -156,6 +157,33 @@ class ClipJudge:
         return torch.cat(rows)
 
     @torch.no_grad()
+    def feature_maps(self, images: Sequence[Image.Image] | torch.Tensor) -> list[torch.Tensor]:
+        """Give the image tower's own maps, for `perceptual_distance`: five layers, spread evenly, the last among them.
+
+        The pictures go through the model's preprocessing, which may resize and crop. A ResNet has just five: its stem
+        and its four stages.
+
+        Args:
+            images: n PIL images, or (n, 3, height, width) floats in [0, 1], which are rounded to 8 bits; at least one.
+
+        Returns:
+            (n, channels, height, width) float32 on the CPU for each layer; fewer layers where the tower has fewer.
+
+        Raises:
+            InputError: If a tensor has another shape, or values outside [0, 1].
+        """
+        pictures = as_pil(images)
+        dtype = next(self.model.parameters()).dtype
+        batches = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = torch.stack([self.preprocess(image) for image in pictures[start : start + self.batch_size]])
+            found = self.model.visual.forward_intermediates(batch.to(self.device, dtype), intermediates_only=True)
+            layers = found["image_intermediates"]
+            chosen = sorted({round((number + 1) * len(layers) / LAYERS) - 1 for number in range(LAYERS)} - {-1})
+            batches.append([layers[number].float().cpu() for number in chosen])
+        return [torch.cat(layer) for layer in zip(*batches, strict=True)]
+
+    @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Embed texts.
 
@@ -249,6 +277,40 @@ class ClipScore(Measure):
         scores = clip_score(image_features, text_features)
         self.total += float(scores.double().sum())
         self.pictures += len(scores)
+
+    def compute(self) -> float:
+        return share(self.total, self.pictures)
+
+
+def clip_similarity(image_features: torch.Tensor, twin_features: torch.Tensor) -> torch.Tensor:
+    """CLIP-I = cos(image, twin), pair by pair.
+
+    Args:
+        image_features: (n, d), of any length.
+        twin_features: (n, d), of their unsteered twins.
+
+    Returns:
+        (n,) float32 in [-1, 1]; 1 where CLIP sees no difference.
+
+    Source: DreamBooth, arXiv 2208.12242, section 4.1, where the other picture is a real one.
+    """
+    return F.cosine_similarity(image_features.float(), twin_features.float(), dim=-1).clamp(-1, 1)
+
+
+@dataclass
+class ClipSimilarity(Measure):
+    """Mean over pairs of `clip_similarity`."""
+
+    higher_is_better: ClassVar[bool | None] = True
+
+    total: float = 0.0
+    pictures: int = 0
+
+    def update(self, image_features: torch.Tensor, twin_features: torch.Tensor) -> None:
+        """Take one batch of twins; see `clip_similarity` for shapes."""
+        found = clip_similarity(image_features, twin_features)
+        self.total += float(found.double().sum())
+        self.pictures += len(found)
 
     def compute(self) -> float:
         return share(self.total, self.pictures)

@@ -26,12 +26,12 @@ class Pair:
 
     Args:
         path: The picture.
-        prompt: Its prompt and labels.
+        prompt: Its prompt and labels; `None` if they are not known.
         twin: The same prompt and seed drawn without steering, if there is one.
     """
 
     path: Path
-    prompt: Prompt
+    prompt: Prompt | None
     twin: Path | None = None
 
 
@@ -41,12 +41,12 @@ class Batch:
 
     Args:
         images: RGB pictures.
-        prompts: One for each picture.
+        prompts: One for each picture; `None` if there are none.
         twins: One for each picture; empty if there are none.
     """
 
     images: list[Image.Image]
-    prompts: list[Prompt]
+    prompts: list[Prompt] | None
     twins: list[Image.Image]
 
 
@@ -87,6 +87,23 @@ def pair_images(folder: StrPath, prompts: StrPath, twins: StrPath | None = None)
     return [Pair(path, row, twin) for path, row, twin in zip(ordered, rows, others, strict=True)]
 
 
+def pair_folders(folder: StrPath, twins: StrPath) -> list[Pair]:
+    """Find each picture's twin by its file name, without prompts, reading no picture yet.
+
+    Args:
+        folder: Pictures, directly in the folder. Files that are no pictures by their ending are passed over.
+        twins: A folder with their twins, under the same file names.
+
+    Returns:
+        The pairs in the order of their names, numbers compared as numbers.
+
+    Raises:
+        InputError: If a folder can't be read, or a picture has no partner; the message names the first one.
+    """
+    paths = list_images(folder)
+    return [Pair(path, None, twin) for path, twin in zip(paths, _twins_of(paths, folder, twins), strict=True)]
+
+
 def list_images(folder: StrPath) -> list[Path]:
     """List a folder's pictures by name, with numbers in names compared as numbers.
 
@@ -113,7 +130,7 @@ def read_batches(pairs: Sequence[Pair], batch_size: int) -> Iterator[Batch]:
     """Read pictures batch by batch; only one batch is held at a time.
 
     Args:
-        pairs: As `pair_images` gives them.
+        pairs: As `pair_images` or `pair_folders` gives them.
         batch_size: Pictures at a time, 1 or more.
 
     Yields:
@@ -134,7 +151,8 @@ def read_batches(pairs: Sequence[Pair], batch_size: int) -> Iterator[Batch]:
                     f"{pair.path} is {image.size[0]}×{image.size[1]} and its twin {pair.twin} is "
                     f"{twin.size[0]}×{twin.size[1]}. Twins are drawn at the same size; generate one of the two again."
                 )
-        yield Batch(images, [pair.prompt for pair in chosen], twins)
+        known = [pair.prompt for pair in chosen if pair.prompt is not None]
+        yield Batch(images, known if len(known) == len(chosen) else None, twins)
 
 
 def read_image(path: StrPath) -> Image.Image:

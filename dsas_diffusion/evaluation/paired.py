@@ -1,5 +1,6 @@
 """Every measure that needs both of a pair, fed batch by batch, with each picture's own figures beside the sums."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from .change import ChangeInside, ChangeOutside, change
+from ..prompts import Prompt
+from .change import ChangeInside, ChangeOutside, change_of_part
+from .clip import ClipSimilarity, clip_score, clip_similarity
 from .images import as_tensor
+from .judge import Judge, View
+from .perceptual import PerceptualDistance, perceptual_distance
 from .presence import Detection, label_matrix, presence_matrix, present
 from .psnr import MedianPsnr, psnr
-from .regions import RIM, dilate
-from .sharpness import SharpnessInside, SharpnessOutside
+from .sharpness import SharpnessInside, SharpnessOutside, sharpness_of_part
 from .ssim import MeanSsim, ssim
 from .twins import NoInventedObject, ObjectsKept, Removal, invented
 
@@ -22,78 +26,129 @@ INSIDE = 0.5
 
 @dataclass
 class Paired:
-    """Steered pictures against their unsteered twins."""
+    """Steered pictures against their unsteered twins.
+
+    `each` holds every picture's own figures in their order, NaN where one doesn't apply: `psnr`, `ssim`;
+    `concept_unsteered`, `concept_steered` (0 or 1, by whom `View.shown` asks), `concept_left` (of those that showed it
+    unsteered), `objects_kept` (share of the named objects drawn unsteered, the concept's apart), `invented` (0 or 1);
+    `change_inside`, `change_outside`, `sharpness_inside`, `sharpness_outside`; with a goal `goal_unsteered` and
+    `goal_steered` (0 or 1); with a CLIP `clip_prompt`, `clip_concept` (0 to 100), `clip_shows` (0 or 1: is the
+    concept chosen?), the same with `_unsteered` of the twins, and `clip_twin` (CLIP-I); with a backbone `lpips`, the
+    perceptual distance on that backbone's maps. `change_…` and `sharpness_…` take the concept's region from the
+    detector; where CLIP alone says that the twin shows the concept, nothing tells where, and they are NaN.
+    """
 
     psnr: MedianPsnr = field(default_factory=MedianPsnr)
     ssim: MeanSsim = field(default_factory=MeanSsim)
     clean: NoInventedObject = field(default_factory=NoInventedObject)
     kept: ObjectsKept | None = None
     removal: Removal | None = None
+    clip_removal: Removal | None = None
+    clip_twin: ClipSimilarity = field(default_factory=ClipSimilarity)
+    distance: PerceptualDistance = field(default_factory=PerceptualDistance)
     change_inside: ChangeInside = field(default_factory=ChangeInside)
     change_outside: ChangeOutside = field(default_factory=ChangeOutside)
     sharpness_inside: SharpnessInside = field(default_factory=SharpnessInside)
     sharpness_outside: SharpnessOutside = field(default_factory=SharpnessOutside)
     each: dict[str, list[float]] = field(default_factory=dict)
 
-    def compare(self, images: Sequence[Any], twins: Sequence[Any]) -> None:
-        """Compare one batch pixel by pixel; pairs of different sizes may follow one another.
-
-        Args:
-            images: Steered PIL pictures.
-            twins: Their unsteered twins.
-        """
-        for image, twin in zip(images, twins, strict=True):
-            steered, unsteered = as_tensor([image]), as_tensor([twin])
-            self.psnr.update(steered, unsteered)
-            self.ssim.update(steered, unsteered)
-            self._keep("psnr", psnr(steered, unsteered))
-            self._keep("ssim", ssim(steered, unsteered))
-
-    def detect(
+    def update(
         self,
-        images: Sequence[Any],
-        twins: Sequence[Any],
-        found: Detection,
-        unsteered: Detection,
-        labels: Sequence[Sequence[str]],
-        concept: str | None,
+        judge: Judge,
+        steered: View,
+        twins: View,
+        prompts: Sequence[Prompt] | None,
+        texts: torch.Tensor | None,
     ) -> None:
-        """Compare what one batch shows.
+        """Compare one batch; pairs of different sizes may follow one another.
 
         Args:
-            images: Steered PIL pictures.
-            twins: Their unsteered twins.
-            found: What the detector finds in the pictures.
-            unsteered: What it finds in their twins.
-            labels: What each prompt asks for.
-            concept: The object that stands for the concept.
+            judge: Who judges; the same for every batch.
+            steered: What it sees in n steered pictures.
+            twins: What it sees in their unsteered twins.
+            prompts: What they were drawn from; `None` if that is not known.
+            texts: (n, d) the judge's CLIP features of the prompts; `None` without either.
         """
-        before, after = unsteered.probabilities, found.probabilities
-        self.clean.update(labels, before, after)
-        self.kept = self.kept or ObjectsKept((concept,) if concept else ())
-        self.kept.update(labels, before, after)
-        names = sorted({name for wanted in labels for name in wanted} - {concept})
-        drawn = label_matrix(labels, names) & presence_matrix(before, names)
-        still = (drawn & presence_matrix(after, names)).sum(1) / drawn.sum(1)  # NaN where no other object was drawn
-        self._keep("objects_kept", still)
-        every = sorted(after)
-        sides = presence_matrix(before, every), presence_matrix(after, every)
-        self._keep("invented", invented(label_matrix(labels, every), *sides))
-        if concept is None:
-            return
-        self.removal = self.removal or Removal(concept)
-        self.removal.update(before, after)
-        shown = present(before, concept)
-        self._keep("concept_unsteered", shown)
-        self._keep("concept_steered", present(after, concept))
-        self._keep("concept_left", torch.where(shown, present(after, concept).double(), torch.nan))
-        for image, twin, heat, there in zip(images, twins, unsteered.heat_maps[concept], shown, strict=True):
+        self._concept(judge, steered, twins)
+        self._objects(judge, steered, twins, prompts)
+        self._pixels(judge, steered, twins)
+        self._scores(judge, steered, twins, texts)
+        if steered.maps is not None and twins.maps is not None:
+            self.distance.update(steered.maps, twins.maps)
+            self._keep("lpips", perceptual_distance(steered.maps, twins.maps))
+
+    def _concept(self, judge: Judge, steered: View, twins: View) -> None:
+        before, after = twins.shown, steered.shown
+        if before is None or after is None:
+            nothing = torch.full((len(steered.images),), math.nan)
+            for name in ("concept_unsteered", "concept_steered", "concept_left"):
+                self._keep(name, nothing)
+        else:
+            self.removal = self.removal or Removal(" or ".join(judge.labels) or str(judge.concept))
+            self.removal.count(before, after)
+            self._keep("concept_unsteered", before)
+            self._keep("concept_steered", after)
+            self._keep("concept_left", torch.where(before, after.double(), torch.nan))
+        if twins.by_clip is not None and steered.by_clip is not None:
+            self.clip_removal = self.clip_removal or Removal(str(judge.concept))
+            self.clip_removal.count(twins.by_clip, steered.by_clip)
+
+    def _objects(self, judge: Judge, steered: View, twins: View, prompts: Sequence[Prompt] | None) -> None:
+        if steered.detection is None or twins.detection is None or prompts is None:
+            for name in ("objects_kept", "invented"):
+                self._keep(name, torch.full((len(steered.images),), math.nan))
+        else:
+            before, after = twins.detection.probabilities, steered.detection.probabilities
+            labels = known_labels(prompts, judge.objects)
+            self.clean.update(labels, before, after)
+            self.kept = self.kept or ObjectsKept(judge.labels)
+            self.kept.update(labels, before, after)
+            names = sorted({name for wanted in labels for name in wanted} - set(judge.labels))
+            drawn = label_matrix(labels, names) & presence_matrix(before, names)
+            still = (drawn & presence_matrix(after, names)).sum(1) / drawn.sum(1)  # NaN where no other was drawn
+            self._keep("objects_kept", still)
+            every = sorted(after)
+            sides = presence_matrix(before, every), presence_matrix(after, every)
+            self._keep("invented", invented(label_matrix(labels, every), *sides))
+        if judge.goal is not None and steered.detection is not None and twins.detection is not None:
+            self._keep("goal_unsteered", present(twins.detection.probabilities, judge.goal))
+            self._keep("goal_steered", present(steered.detection.probabilities, judge.goal))
+
+    def _pixels(self, judge: Judge, steered: View, twins: View) -> None:
+        parts = {
+            "change_inside": (self.change_inside, change_of_part),
+            "change_outside": (self.change_outside, change_of_part),
+            "sharpness_inside": (self.sharpness_inside, sharpness_of_part),
+            "sharpness_outside": (self.sharpness_outside, sharpness_of_part),
+        }
+        for number, (image, twin) in enumerate(zip(steered.images, twins.images, strict=True)):
             pictures, others = as_tensor([image]), as_tensor([twin])
-            grown = F.interpolate(heat[None, None].float(), pictures.shape[-2:], mode="bilinear", align_corners=False)
-            regions = (grown[0] > INSIDE) & there
-            for measure in (self.change_inside, self.change_outside, self.sharpness_inside, self.sharpness_outside):
-                measure.update(pictures, others, regions)
-            self._keep("change_outside", change(pictures, others, ~dilate(regions, RIM)))
+            self.psnr.update(pictures, others)
+            self.ssim.update(pictures, others)
+            self._keep("psnr", psnr(pictures, others))
+            self._keep("ssim", ssim(pictures, others))
+            region = _region(judge, twins, number, (pictures.shape[-2], pictures.shape[-1]))
+            for name, (measure, figure) in parts.items():
+                if region is None:
+                    self._keep(name, torch.tensor([torch.nan]))
+                else:
+                    measure.update(pictures, others, region)
+                    self._keep(name, figure(pictures, others, region, measure.part))
+
+    def _scores(self, judge: Judge, steered: View, twins: View, texts: torch.Tensor | None) -> None:
+        if steered.features is None or twins.features is None:
+            return
+        nothing = torch.full((len(steered.images),), torch.nan)
+        for end, features, shows in (
+            ("", steered.features, steered.by_clip),
+            ("_unsteered", twins.features, twins.by_clip),
+        ):
+            self._keep(f"clip_prompt{end}", nothing if texts is None else clip_score(features, texts))
+            concept = nothing if judge.choice is None else clip_score(features, judge.choice[:1])
+            self._keep(f"clip_concept{end}", concept)
+            self._keep(f"clip_shows{end}", nothing if shows is None else shows)
+        self.clip_twin.update(steered.features, twins.features)
+        self._keep("clip_twin", clip_similarity(steered.features, twins.features))
 
     def _keep(self, name: str, values: torch.Tensor) -> None:
         self.each.setdefault(name, []).extend(values.double().tolist())
@@ -103,7 +158,10 @@ class Paired:
         return {
             "psnr_median": self.psnr.compute(),
             "ssim_mean": self.ssim.compute(),
+            "perceptual_distance": self.distance.compute(),
+            "clip_twin": self.clip_twin.compute(),
             "removal": self.removal.compute() if self.removal else None,
+            "clip_removal": self.clip_removal.compute() if self.clip_removal else None,
             "objects_kept": self.kept.compute() if self.kept else None,
             "no_invented_object": self.clean.compute(),
             "change_inside": self.change_inside.compute(),
@@ -112,3 +170,33 @@ class Paired:
             "sharpness_outside": self.sharpness_outside.compute(),
             "each": self.each,
         }
+
+
+def known_labels(prompts: Sequence[Prompt], objects: frozenset[str]) -> list[tuple[str, ...]]:
+    """Give each prompt's labels that a detector knows.
+
+    Args:
+        prompts: n prompts.
+        objects: What the detector knows.
+
+    Returns:
+        n tuples.
+    """
+    return [tuple(name for name in prompt.labels if name in objects) for prompt in prompts]
+
+
+def _region(judge: Judge, twins: View, number: int, size: tuple[int, int]) -> torch.Tensor | None:
+    """Give (1, height, width) bool, where a twin shows the concept: nowhere if it doesn't, `None` if nobody knows."""
+    if twins.shown is None:
+        return None
+    if not bool(twins.shown[number]):
+        return torch.zeros(1, *size, dtype=torch.bool)
+    if twins.detection is None or not judge.labels:
+        return None
+    heat = _joined(twins.detection, judge.labels, number)
+    grown = F.interpolate(heat[None, None].float(), size, mode="bilinear", align_corners=False)
+    return grown[0] > INSIDE
+
+
+def _joined(detection: Detection, labels: Sequence[str], number: int) -> torch.Tensor:
+    return torch.stack([detection.heat_maps[name][number].cpu() for name in labels]).amax(dim=0)

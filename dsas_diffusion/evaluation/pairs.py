@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..errors import InputError
 from ..prompts import Prompt
 from .clip import ClipJudge, ClipScore, ZeroShotRate, zero_shot
-from .images import Images, Pair, read_batches
-from .paired import Paired
-from .presence import Detector, ObjectsShown, PresenceRate
+from .images import Pair, read_batches
+from .judge import Judge, View
+from .paired import Paired, known_labels
+from .perceptual import Backbone
+from .presence import Detector, ObjectsShown, PresenceRate, known_objects
 from .report import format_table
 
 
@@ -28,24 +29,29 @@ class _Side:
     concept_rate: PresenceRate | None = None
     labels: dict[str, PresenceRate] = field(default_factory=dict)
 
-    def read(self, images: Images, prompts: torch.Tensor, clip: ClipJudge, choice: torch.Tensor | None) -> None:
-        """Score one batch by CLIP, given the features of its prompts and of the concept with its alternatives."""
-        features = clip.image_features(images)
-        self.clip_prompt.update(features, prompts)
-        if choice is not None:
-            self.clip_concept.update(features, choice[:1])
-            if len(choice) > 1:
-                self.clip_concept_rate.update(zero_shot(features, choice, clip.logit_scale))
+    def read(self, judge: Judge, view: View, prompts: Sequence[Prompt] | None, texts: torch.Tensor | None) -> None:
+        """Take what the judge sees in one batch, and the CLIP features of its prompts."""
+        if view.features is not None:
+            if texts is not None:
+                self.clip_prompt.update(view.features, texts)
+            if judge.choice is not None:
+                self.clip_concept.update(view.features, judge.choice[:1])
+            if judge.clip is not None and judge.choice is not None and judge.alternatives:
+                self.clip_concept_rate.update(zero_shot(view.features, judge.choice, judge.clip.logit_scale))
+        if view.detection is not None:
+            self._detect(judge, view.detection.probabilities, prompts)
 
-    def detect(self, found: Mapping[str, torch.Tensor], labels: Sequence[Sequence[str]], concept: str | None) -> None:
-        """Count one batch's objects."""
-        self.objects_shown.update(labels, found)
-        for name in sorted({name for wanted in labels for name in wanted}):
-            among = torch.tensor([name in wanted for wanted in labels])
-            self.labels.setdefault(name, PresenceRate(name)).update(found, among)
-        if concept is not None:
-            self.concept_rate = self.concept_rate or PresenceRate(concept)
-            self.concept_rate.update(found)
+    def _detect(self, judge: Judge, found: Mapping[str, torch.Tensor], prompts: Sequence[Prompt] | None) -> None:
+        if prompts is not None:
+            labels = known_labels(prompts, judge.objects)
+            self.objects_shown.update(labels, found)
+            for name in sorted({name for wanted in labels for name in wanted}):
+                among = torch.tensor([name in wanted for wanted in labels])
+                self.labels.setdefault(name, PresenceRate(name)).update(found, among)
+        if judge.labels:
+            self.concept_rate = self.concept_rate or PresenceRate(" or ".join(judge.labels))
+            joined = torch.stack([found[name] for name in judge.labels]).amax(dim=0)  # of several objects, any
+            self.concept_rate.update({self.concept_rate.name: joined})
 
     def figures(self) -> dict[str, Any]:
         return {
@@ -65,17 +71,23 @@ def evaluate_pairs(
     concept: str | None = None,
     alternatives: Sequence[str] = (),
     batch_size: int = 32,
+    labels: Sequence[str] | None = None,
+    backbone: Backbone | None = None,
 ) -> dict[str, Any]:
     """Measure pictures against their prompts and twins; one batch is in memory at a time.
 
     Args:
-        pairs: Pictures on disk, steered ones if there are twins, as `pair_images` finds them; all with a twin or none.
+        pairs: Pictures on disk, steered ones if there are twins, as `pair_images` finds them; all with a twin or none,
+            and all with a prompt or none.
         clip: The judge for CLIP scores and the zero-shot choice; without it those are left out.
-        detector: The judge for presence; without it that is left out. Labels that it doesn't know are left out and
-            named.
-        concept: The concept as a text for CLIP. The detector counts the object that it names (`object_of`).
+        detector: The judge for presence; without it that is left out. Labels of prompts that it doesn't know are left
+            out and named.
+        concept: The concept as a text for CLIP.
         alternatives: Texts that the zero-shot choice sets against the concept.
         batch_size: Pictures at a time.
+        labels: Objects of the detector that stand for the concept; by default the one that its text names
+            (`object_of`). Where none does, removal is by CLIP's choice.
+        backbone: Feature maps for the perceptual distance to the twin; without it that is left out.
 
     Returns:
         `"pictures"`, their number; `"images"` and `"twins"`, the figures of either side: `clip_prompt` and
@@ -84,38 +96,32 @@ def evaluate_pairs(
         `"concept_object"` and `"unknown_labels"`. What was not measured is NaN or `None`.
 
     Raises:
-        InputError: If a picture can't be read, its twin has another size, or alternatives stand without
-            a concept.
+        InputError: If a picture can't be read, its twin has another size, or as for `Judge`.
     """
-    if alternatives and concept is None:
-        raise InputError("There are alternatives, but no concept to set them against. Give the concept's text too.")
+    if labels is None:
+        thing = None if detector is None else object_of(concept, known_objects(detector))
+        labels = () if thing is None else (thing,)
+    judge = Judge(detector, clip, concept, tuple(alternatives), tuple(labels), backbone=backbone)
     twins = any(pair.twin for pair in pairs)
-    choice = clip.text_features([concept, *alternatives]) if clip is not None and concept is not None else None
     here, there, paired = _Side(), _Side(), Paired()
-    thing: str | None = None
     unknown: set[str] = set()
     with tqdm(total=len(pairs), unit="picture", disable=None, leave=False) as bar:
         for batch in read_batches(pairs, batch_size):
-            sides = [(here, batch.images)] + ([(there, batch.twins)] if batch.twins else [])
-            if clip is not None:
+            texts = None
+            if clip is not None and batch.prompts is not None:
                 texts = clip.text_features([prompt.text for prompt in batch.prompts])
-                for side, pictures in sides:
-                    side.read(pictures, texts, clip, choice)
-            if detector is not None:
-                found = [detector(pictures) for _, pictures in sides]
-                thing = object_of(concept, found[0].probabilities)
-                labels, missed = _known_labels(batch.prompts, found[0].probabilities)
-                unknown |= missed
-                for (side, _), detection in zip(sides, found, strict=True):
-                    side.detect(detection.probabilities, labels, thing)
-                if batch.twins:
-                    paired.detect(batch.images, batch.twins, found[0], found[1], labels, thing)
+            if detector is not None and batch.prompts is not None:
+                unknown |= {name for prompt in batch.prompts for name in prompt.labels} - judge.objects
+            steered = judge.see(batch.images)
+            here.read(judge, steered, batch.prompts, texts)
             if batch.twins:
-                paired.compare(batch.images, batch.twins)
+                unsteered = judge.see(batch.twins)
+                there.read(judge, unsteered, batch.prompts, texts)
+                paired.update(judge, steered, unsteered, batch.prompts, texts)
             bar.update(len(batch.images))
     return {
         "pictures": len(pairs),
-        "concept_object": thing,
+        "concept_object": " or ".join(judge.labels) or None,
         "unknown_labels": sorted(unknown),
         "images": here.figures(),
         "twins": there.figures() if twins else None,
@@ -148,6 +154,7 @@ def figures_table(figures: Mapping[str, Any]) -> str:
     """
     sides = [figures["images"]] + ([figures["twins"]] if figures["twins"] is not None else [])
     pair = figures["paired"] or {}
+    thing = figures["concept_object"] or "the concept, by CLIP's choice,"
     kept = "named objects kept" if figures["concept_object"] is None else "other named objects kept"
     rows = [
         ("CLIP score to the prompt", *(_written(side["clip_prompt"], ".2f") for side in sides)),
@@ -162,11 +169,13 @@ def figures_table(figures: Mapping[str, Any]) -> str:
             (f"  {name}", *(_written(side["labels"].get(name), ".1%") for side in sides))
             for name in sorted({name for side in sides for name in side["labels"]})
         ),
-        (f"{figures['concept_object']} removed, of the twins that show it", _written(pair.get("removal"), ".1%")),
+        (f"{thing} removed, of the twins that show it", _written(pair.get("removal"), ".1%")),
         (f"{kept}, of those the twins show", _written(pair.get("objects_kept"), ".1%")),
         ("without an invented object", _written(pair.get("no_invented_object"), ".1%")),
         ("median PSNR to the twin, dB", _written(pair.get("psnr_median"), ".1f")),
         ("mean SSIM to the twin", _written(pair.get("ssim_mean"), ".3f")),
+        ("mean perceptual distance to the twin", _written(pair.get("perceptual_distance"), ".4f")),
+        ("mean CLIP similarity to the twin", _written(pair.get("clip_twin"), ".3f")),
         ("change off the concept's region, of 1", _written(pair.get("change_outside"), ".4f")),
         ("sharpness on the concept, of the twin's", _written(pair.get("sharpness_inside"), ".3f")),
         ("sharpness elsewhere, of the twin's", _written(pair.get("sharpness_outside"), ".3f")),
@@ -180,10 +189,3 @@ def _written(value: float | None, spec: str) -> str:
     if value is None or value != value:
         return ""
     return "∞" if value == float("inf") else format(value, spec)
-
-
-def _known_labels(
-    prompts: Sequence[Prompt], found: Mapping[str, torch.Tensor]
-) -> tuple[list[tuple[str, ...]], set[str]]:
-    labels = [tuple(name for name in prompt.labels if name in found) for prompt in prompts]
-    return labels, {name for prompt in prompts for name in prompt.labels} - found.keys()

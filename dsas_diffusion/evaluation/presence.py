@@ -31,6 +31,18 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[Image.Image] | torch.Tensor, /) -> Detection: ...
 
 
+def known_objects(detector: Detector) -> frozenset[str]:
+    """Tell which objects a detector knows, by showing it a blank picture.
+
+    Args:
+        detector: The detector.
+
+    Returns:
+        The names.
+    """
+    return frozenset(detector([Image.new("RGB", (64, 64))]).probabilities)
+
+
 def present(probabilities: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:
     """Present = probability > 0.5.
 

@@ -62,6 +62,27 @@ def sharpness_ratio(images: torch.Tensor, twins: torch.Tensor, masks: torch.Tens
     return torch.where(before > 0, sharpness(images, masks) / before, torch.nan)
 
 
+def sharpness_of_part(images: torch.Tensor, twins: torch.Tensor, regions: torch.Tensor, part: Part) -> torch.Tensor:
+    """Give `sharpness_ratio` in the concept's region shrunk by the rim, or on the rest off the region grown by it.
+
+    Args:
+        images: (n, 3, height, width) floats in [0, 1], steered.
+        twins: The same shape, their unsteered twins.
+        regions: (n, height, width) bool, where the unsteered twins show the concept.
+        part: Which of the two.
+
+    Returns:
+        (n,) float64, 0 or more; NaN where the part has under 16 pixels or the twin is flat there.
+
+    Raises:
+        InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
+    """
+    check_masks("regions", regions, images)
+    masks = erode(regions, RIM) if part == "inside" else ~dilate(regions, RIM)
+    ratios = sharpness_ratio(images, twins, masks)
+    return torch.where(masks.flatten(1).sum(dim=1) >= SMALLEST, ratios, torch.nan)
+
+
 @dataclass
 class _MedianSharpnessRatio(Measure):
     higher_is_better: ClassVar[bool | None] = None  # 1 is best: less is a blur, more is new texture
@@ -81,10 +102,8 @@ class _MedianSharpnessRatio(Measure):
         Raises:
             InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
         """
-        check_masks("regions", regions, images)
-        masks = erode(regions, RIM) if self.part == "inside" else ~dilate(regions, RIM)
-        ratios = sharpness_ratio(images, twins, masks)
-        counted = (masks.flatten(1).sum(dim=1) >= SMALLEST) & ~ratios.isnan()
+        ratios = sharpness_of_part(images, twins, regions, self.part)
+        counted = ~ratios.isnan()
         self.ratios.extend(ratios[counted].tolist())
         self.skipped += int((~counted).sum())
 

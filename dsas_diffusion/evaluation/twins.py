@@ -72,7 +72,7 @@ class Removal(Measure):
     """Of the pictures that showed the concept unsteered, the share whose steered twin doesn't; see `count_removed`.
 
     Args:
-        name: The concept, an object that the detector knows.
+        name: The concept; for `update` an object that the detector knows.
     """
 
     higher_is_better: ClassVar[bool | None] = True
@@ -91,7 +91,11 @@ class Removal(Measure):
         Raises:
             InputError: If the detector doesn't know the concept.
         """
-        removed, shown = count_removed(present(unsteered, self.name), present(steered, self.name))
+        self.count(present(unsteered, self.name), present(steered, self.name))
+
+    def count(self, unsteered: torch.Tensor, steered: torch.Tensor) -> None:
+        """Take one batch of twins that anyone judged; see `count_removed`."""
+        removed, shown = count_removed(unsteered, steered)
         self.removed += removed
         self.shown += shown
 

@@ -1,1 +1,1 @@
-"""Comparing techniques that keep a concept out of pictures: drawn over strengths, judged against unsteered twins, reported."""
+"""Comparing techniques that keep a concept out of pictures: drawn over strengths, judged beside twins, reported."""

@@ -60,8 +60,11 @@ class Journal:
         self._file: Any = None
 
     @contextmanager
-    def opened(self) -> Generator[bool]:
-        """Hold the file for writing, with what it holds read; gives false where another process holds it.
+    def opened(self) -> Generator["Journal | None"]:
+        """Hold the file for writing, with what it holds read.
+
+        Yields:
+            The journal; `None` where another process holds it.
 
         Raises:
             InputError: If it is damaged or can't be written.
@@ -72,7 +75,7 @@ class Journal:
         try:
             lock.acquire()
         except Timeout:
-            yield False
+            yield None
             return
         try:
             with writing(self.path):
@@ -84,7 +87,7 @@ class Journal:
                 if whole < len(content):
                     file.truncate(whole)
                 self._file, self.rows = file, _parsed(content[:whole], self)
-                yield True
+                yield self
         finally:
             self._file = None
             lock.release()

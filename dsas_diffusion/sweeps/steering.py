@@ -71,7 +71,8 @@ class Steering(Technique):
     ) -> None:
         if not 0 <= swapped <= 0.5 or (prompts is not None and prompts < 2):
             raise InputError(
-                f"swapped is {swapped} and prompts {prompts}; accepted are a share from 0 to 0.5, and 2 prompts or more."
+                f"swapped is {swapped} and prompts {prompts}; accepted are a share from 0 to 0.5, and 2 prompts or "
+                "more."
             )
         self.method, self.gate, self.sites = method, gate, sites
         self.method_settings, self.gate_settings = dict(method_settings or {}), dict(gate_settings or {})
