@@ -127,13 +127,13 @@ def picture(path: Path, *parts: Any) -> None:
     image.save(path)
 
 
-def write_sweep(folder: Path, centres: dict[str, float] | None = None, pictures: bool = True, **changed: Any) -> Plan:
+def write_sweep(folder: Path, centres: dict[str, float] | None = None, drawn: bool = True, **changed: Any) -> Plan:
     """Write a whole sweep.
 
     Args:
         folder: Where to.
         centres: Technique → the λ that the judged ones lie around; by default 1.
-        pictures: Whether pictures are written, too.
+        drawn: Whether pictures are written, too.
         changed: Parts of the plan.
     """
     plan = write_plan(folder, **changed)
@@ -143,7 +143,7 @@ def write_sweep(folder: Path, centres: dict[str, float] | None = None, pictures:
     for task, technique in plan.units():
         centre = (centres or {}).get(technique, 1.0)
         write_unit(folder, plan, task, technique, centre)
-        if pictures:
+        if drawn:
             write_pictures(folder, plan, task, technique, centre)
     return plan
 

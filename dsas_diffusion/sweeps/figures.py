@@ -297,6 +297,18 @@ def mean_over_prompts(values: np.ndarray) -> np.ndarray:
     return _mean(values, axis=-1)
 
 
+def mean_over_seeds(values: np.ndarray) -> np.ndarray:
+    """Mean of each prompt over the seeds in which a figure applies.
+
+    Args:
+        values: (seeds, ..., n), NaN where it doesn't.
+
+    Returns:
+        (..., n); NaN where it applies in none.
+    """
+    return _mean(values, axis=0)
+
+
 def _one(sweep: Sweep, task: str, technique: str, split: Split, strengths: tuple[float, ...]) -> Reached:
     kinds = sweep.prompts[task][split]
     values: dict[str, list[np.ndarray]] = {name: [] for name in FIGURES}

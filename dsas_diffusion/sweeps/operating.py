@@ -1,6 +1,6 @@
 """Operating points by rule: a strength chosen on tuning prompts alone, its figures told on held-out ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +33,7 @@ class Rule:
 RULES: Final = {
     "A": Rule(
         "A",
-        "the most removal among strengths that keep at least 98 % of the control pictures' objects, ties by control "
+        "the most removal among strengths that keep at least 98% of the control pictures' objects, ties by control "
         "SSIM",
         "control_kept",
         0.98,
@@ -41,7 +41,7 @@ RULES: Final = {
     ),
     "B": Rule(
         "B",
-        "the highest control SSIM among strengths that remove at least 95 %",
+        "the highest control SSIM among strengths that remove at least 95%",
         "removal",
         0.95,
         ("ssim", "removal"),
@@ -139,8 +139,8 @@ def operate(
         for technique, choices in chosen.items()
     }
     rows = np.stack([found[name] for found in values.values() for name in FIGURES])
-    intervals = iter(_intervals(rows, next(iter(heldout.values())).groups, resamples, seed))
-    figures = {technique: {name: next(intervals) for name in FIGURES} for technique in chosen}
+    told = iter(intervals(rows, next(iter(heldout.values())).groups, resamples, seed))
+    figures = {technique: {name: next(told) for name in FIGURES} for technique in chosen}
     return {
         technique: None
         if technique not in chosen
@@ -153,7 +153,18 @@ def operate(
     }
 
 
-def _intervals(rows: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> Sequence[Interval | None]:
+def intervals(rows: np.ndarray, groups: np.ndarray, resamples: int = 10_000, seed: int = 0) -> list[Interval | None]:
+    """Give each row's mean over prompts with its 95 % interval.
+
+    Args:
+        rows: (m, n), NaN where a prompt has no value.
+        groups: (n,) which prompts are drawn among one another.
+        resamples: How many resamples.
+        seed: Of the generator.
+
+    Returns:
+        One a row; `None` where no prompt has a value.
+    """
     lows, highs = percentiles(resampled_means(rows, groups, resamples, seed))
     counts = (~np.isnan(rows)).sum(axis=1)
     return [

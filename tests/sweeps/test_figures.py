@@ -19,7 +19,7 @@ NAN = math.nan
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "sweep"
-    write_sweep(folder, {"rival": 2.0}, pictures=False)
+    write_sweep(folder, {"rival": 2.0}, drawn=False)
     return folder
 
 
@@ -39,7 +39,7 @@ def test_figures_by_hand(tmp_path):
     """Two seeds: a prompt's value is the mean over the seeds in which its twin shows the concept."""
     plan = write_sweep(
         tmp_path,
-        pictures=False,
+        drawn=False,
         tasks={"banana": {"concepts": ["orchard/banana"]}},
         techniques={"caa": {"settings": {"gate": "always"}}},
         grid={"strengths": [1.0]},
@@ -230,7 +230,7 @@ def test_what_is_no_sweep_or_damaged_is_told_in_one_paragraph(copied, tmp_path):
 def test_cases_are_cells_of_their_own(tmp_path):
     cases = write_cases(tmp_path / "cases.jsonl")
     tasks = {"hard": {"concepts": ["orchard/banana"], "cases": cases}}
-    write_sweep(tmp_path / "s", tasks=tasks, pictures=False)
+    write_sweep(tmp_path / "s", tasks=tasks, drawn=False)
     sweep = read_sweep(tmp_path / "s")
     assert list(sweep.prompts["hard"]["heldout"]) == ["look-alikes", "misspelt"]
     assert list(sweep.prompts["hard"]["tuning"]) == ["source", "control", "mixed"]
