@@ -223,9 +223,12 @@ def percentiles(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.
         InputError: If the level is out of range.
     """
     check_settings(level, 1)
-    empty = np.isnan(drawn).all(axis=0)
-    # A column without any value would warn; its ends are put back to NaN.
-    low, high = np.nanquantile(np.where(empty, 0.0, drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    holes = np.isnan(drawn)
+    empty, ends = holes.all(axis=0), [(1 - level) / 2, (1 + level) / 2]
+    # A column without any value would warn; its ends are put back to NaN. `nanquantile` goes column by column.
+    filled = np.where(empty, 0.0, drawn)
+    quantile = np.nanquantile if (holes & ~empty).any() else np.quantile
+    low, high = quantile(filled, ends, axis=0)
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 

@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InputError
 from ..files import atomic_write
-from .rows import Cell, Row
+from .rows import Cell, Row, each_cell
 
 #: What each row says of its place; `seed` is the sweep's, `picture_seed` the picture's own.
 PLACE: Final = ("task", "technique", "split", "kind", "seed", "strength", "index", "picture_seed")
@@ -35,49 +35,51 @@ def check_export(path: str | Path) -> Path:
     return path
 
 
-def export_rows(cells: Mapping[Cell, list[Row]], path: str | Path) -> int:
-    """Write every row, those of unfinished cells too.
+def export_rows(folder: Path, path: str | Path) -> int:
+    """Write every row of a sweep, those of unfinished cells too.
 
     Args:
-        cells: As `read_rows` gives them.
+        folder: The sweep's.
         path: A .csv or .jsonl file. NaN, where a figure doesn't apply, is an empty field or null.
 
     Returns:
         How many rows.
 
     Raises:
-        InputError: If the ending is another one, or the file can't be written.
+        InputError: If the ending is another one, a row is damaged, or the file can't be written.
     """
     path = check_export(path)
-    figures = list(dict.fromkeys(name for rows in cells.values() for name in (rows[0] if rows else ())))
+    figures = dict.fromkeys(name for _, rows in each_cell(folder) for name in (rows[0] if rows else ()))
     columns = [*PLACE, *(name for name in figures if name not in ("index", "seed"))]
-    records = list(_records(cells, columns))
-    if path.suffix.lower() == ".jsonl":
-        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    else:
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    buffer, count = io.StringIO(newline=""), 0
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    as_lines = path.suffix.lower() == ".jsonl"
+    if not as_lines:
         writer.writeheader()
-        writer.writerows(records)
-        text = buffer.getvalue()
-    atomic_write(path, text)
-    return len(records)
+    for cell, rows in each_cell(folder):
+        for record in _records(cell, rows, columns):
+            if as_lines:
+                buffer.write(json.dumps(record, allow_nan=False) + "\n")
+            else:
+                writer.writerow(record)
+        count += len(rows)
+    atomic_write(path, buffer.getvalue())
+    return count
 
 
-def _records(cells: Mapping[Cell, list[Row]], columns: list[str]) -> Iterable[dict[str, Any]]:
-    for cell in sorted(cells):
-        place = {
-            "task": cell.task,
-            "technique": cell.technique,
-            "split": cell.split,
-            "kind": cell.kind,
-            "seed": cell.seed,
-            "strength": cell.strength,
-        }
-        for row in cells[cell]:
-            own = {"index": int(row["index"]), "picture_seed": int(row["seed"])}
-            figures = {name: _given(row.get(name, math.nan)) for name in columns if name not in PLACE}
-            yield place | own | figures
+def _records(cell: Cell, rows: list[Row], columns: list[str]) -> Iterable[dict[str, Any]]:
+    place = {
+        "task": cell.task,
+        "technique": cell.technique,
+        "split": cell.split,
+        "kind": cell.kind,
+        "seed": cell.seed,
+        "strength": cell.strength,
+    }
+    for row in rows:
+        own = {"index": int(row["index"]), "picture_seed": int(row["seed"])}
+        figures = {name: _given(row.get(name, math.nan)) for name in columns if name not in PLACE}
+        yield place | own | figures
 
 
 def _given(value: float) -> float | None:

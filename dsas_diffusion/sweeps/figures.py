@@ -264,9 +264,17 @@ def reached(sweep: Sweep, tasks: Sequence[str], technique: str, split: Split) ->
         technique: Its name.
         split: Whose prompts.
     """
-    parts = [_one(sweep, task, technique, split, sweep.strengths(task, technique)) for task in tasks]
+    return together([_one(sweep, task, technique, split, sweep.strengths(task, technique)) for task in tasks])
+
+
+def together(parts: Sequence[Reached]) -> Reached:
+    """Put one technique's figures on several tasks together, by the place of their strengths.
+
+    Args:
+        parts: One a task, 1 or more, with the same number of strengths.
+    """
     return Reached(
-        {task: sweep.strengths(task, technique) for task in tasks},
+        {task: strengths for part in parts for task, strengths in part.strengths.items()},
         np.concatenate([part.groups for part in parts]),
         {name: np.concatenate([part.values[name] for part in parts], axis=1) for name in FIGURES},
         {name: np.concatenate([part.untouched[name] for part in parts]) for name in FIGURES},
@@ -319,22 +327,19 @@ def _one(sweep: Sweep, task: str, technique: str, split: Split, strengths: tuple
             for strength in strengths
         ]
         for name, figure in FIGURES.items():
-            found = np.array([[_of(figure, kind, columns) for columns in seeds] for seeds in cells])
-            before = np.array([_of(figure, kind, columns, untouched=True) for columns in cells[0]])
+            if kind not in figure.kinds or any(column not in cells[0][0] for column in figure.needs):
+                values[name].append(np.full((len(strengths), len(kinds[kind])), np.nan))
+                untouched[name].append(np.full(len(kinds[kind]), np.nan))
+                continue
+            found = np.array([[figure.value(columns) for columns in seeds] for seeds in cells])
             values[name].append(_mean(found, axis=1))
-            untouched[name].append(_mean(before, axis=0))
+            untouched[name].append(_mean(np.array([figure.untouched(columns) for columns in cells[0]]), axis=0))
     return Reached(
         {task: strengths},
         np.repeat([f"{task}/{kind}" for kind in kinds], [len(prompts) for prompts in kinds.values()]),
         {name: np.concatenate(found, axis=1) for name, found in values.items()},
         {name: np.concatenate(found) for name, found in untouched.items()},
     )
-
-
-def _of(figure: Figure, kind: str, columns: Columns, untouched: bool = False) -> np.ndarray:
-    if kind not in figure.kinds or any(name not in columns for name in figure.needs):
-        return np.full(len(columns["index"]), np.nan)
-    return figure.untouched(columns) if untouched else figure.value(columns)
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -1,19 +1,21 @@
 """Everything that a sweep's report tells, as one nested mapping: what report.json holds and pages are made from."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..evaluation.bootstrap import Interval
 from ..methods.base import METHODS
-from .figures import FIGURES, Reached, at_strengths, mean_over_prompts, reached
+from .figures import FIGURES, Reached, at_strengths, mean_over_prompts, reached, together
 from .folder import Sweep
 from .fronts import BAND, LEVELS, REFERENCE, Front, compare, fronts, tuned_hypervolume
 from .limits import limits
 from .operating import RULES, Operating, operate
+from .rows import Split
 from .scopes import Scope, headlines, scopes
 from .steering import Steering
 from .technique import Technique
@@ -31,6 +33,11 @@ def findings(sweep: Sweep, resamples: int = 10_000) -> dict[str, Any]:
         `[mean, low, high]`.
     """
     found = scopes(sweep)
+
+    @cache
+    def part(task: str, technique: str, split: Split) -> Reached:
+        return reached(sweep, [task], technique, split)
+
     first = {scope.name for scope in headlines(found)}
     plan = sweep.plan
     return {
@@ -54,7 +61,7 @@ def findings(sweep: Sweep, resamples: int = 10_000) -> dict[str, Any]:
         "figures": {name: {"heading": one.heading, "meaning": one.meaning} for name, one in FIGURES.items()},
         "tasks": {name: _task(sweep, name) for name in plan.tasks},
         "techniques": {name: _technique(sweep, name) for name in plan.techniques},
-        "scopes": [{**_scope(sweep, scope, resamples), "headline": scope.name in first} for scope in found],
+        "scopes": [{**_scope(sweep, scope, part, resamples), "headline": scope.name in first} for scope in found],
         "grid": {task: _grid(sweep, task) for task, about in plan.tasks.items() if about.cases is None},
         "limits": [
             {**row, "figures": {name: _plain(figure) for name, figure in row["figures"].items()}}
@@ -107,7 +114,7 @@ def _map_of(technique: Technique) -> dict[str, Any]:
     return {name: value for name, value in vars(technique).items() if name not in left_out}
 
 
-def _scope(sweep: Sweep, scope: Scope, resamples: int) -> dict[str, Any]:
+def _scope(sweep: Sweep, scope: Scope, part: Callable[[str, str, Split], Reached], resamples: int) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": scope.name,
         "tasks": list(scope.tasks),
@@ -121,7 +128,7 @@ def _scope(sweep: Sweep, scope: Scope, resamples: int) -> dict[str, Any]:
         "gates": [],
         "operating": {letter: {} for letter in RULES},
     }
-    heldout = {name: reached(sweep, scope.tasks, name, "heldout") for name in scope.techniques}
+    heldout = {name: together([part(task, name, "heldout") for task in scope.tasks]) for name in scope.techniques}
     drawn = fronts(heldout, resamples)
     told["fronts"] = {
         plane: {name: _front(sweep, scope, heldout[name], front) for name, front in each.items()}
@@ -129,7 +136,8 @@ def _scope(sweep: Sweep, scope: Scope, resamples: int) -> dict[str, Any]:
     }
     if not scope.techniques or not all(sweep.prompts[task]["tuning"] for task in scope.tasks):
         return told
-    tuning = {name: reached(sweep, scope.tasks, name, "tuning") for name in scope.techniques}
+    each = {name: {task: part(task, name, "tuning") for task in scope.tasks} for name in scope.techniques}
+    tuning = {name: together(list(parts.values())) for name, parts in each.items()}
     told["tuned"] = {name: tuned_hypervolume(curve) for name, curve in tuning.items()}
     best = told["best"] = best_steering(sweep, tuning)
     if best is not None:
@@ -137,7 +145,6 @@ def _scope(sweep: Sweep, scope: Scope, resamples: int) -> dict[str, Any]:
         told["comparisons"] = _compared(drawn, others)
     pairs = [(name, other) for name in scope.techniques if sweep.gated(name) and (other := without_gate(sweep, name))]
     told["gates"] = _compared(drawn, [pair for pair in pairs if pair[1] in scope.techniques])
-    each = {name: {task: reached(sweep, [task], name, "tuning") for task in scope.tasks} for name in scope.techniques}
     told["operating"] = {
         letter: {name: _operating(point) for name, point in operate(rule, each, heldout, resamples).items()}
         for letter, rule in RULES.items()

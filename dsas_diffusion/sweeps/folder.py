@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files import read_json
 from ..prompt_set import Prompt
 from .plan import Plan, load_plan
-from .rows import FOLDER, Cell, Row, Split, read_rows
+from .rows import FOLDER, Cell, Row, Split, each_cell
 from .steering import Steering
 from .technique import Technique
 
@@ -137,7 +137,7 @@ def read_sweep(folder: str | Path) -> Sweep:
         for name, task in plan.tasks.items()
     }
     cells, begun = {}, set()
-    for cell, rows in read_rows(folder).items():
+    for cell, rows in each_cell(folder):
         count = _expected(cell, plan, prompts, folder)
         if columns := _columns(cell, rows, count, folder):
             cells[cell] = columns

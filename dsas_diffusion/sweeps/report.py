@@ -13,7 +13,6 @@ from .report_page import page
 from .report_parts import parts
 from .report_tables import VERDICTS, title
 from .report_text import FILES, files, markdown
-from .rows import read_rows
 
 
 def report(sweep: str, out: str = "outputs/report", export: str | None = None) -> None:
@@ -35,7 +34,7 @@ def report(sweep: str, out: str = "outputs/report", export: str | None = None) -
         check_export(export)
     found = write_report(Path(sweep), Path(out))
     if export is not None:
-        print(f"{export_rows(read_rows(Path(sweep)), export)} rows are in {export}.")
+        print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
     print(_told(found))
     print(f"\nLook at {Path(out) / 'report.html'}; the same as text is in report.md, every figure in report.json.")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from . import report_tables as tables
 from .blocks import Block, Fold, Heading, Items, Paragraph, Plot
+from .plan import STEERING
 from .plots import COLOURS, Line, Scale, front_plot
 from .report_tables import PLANES, Findings, title
 
@@ -12,8 +13,8 @@ from .report_tables import PLANES, Findings, title
 def emphasis(found: Findings) -> dict[str, int]:
     """Choose the techniques that plots show in colours, the same in every plot.
 
-    First the configuration that was chosen, then the same without its gate, then the others by their hypervolume on
-    tuning prompts.
+    First the configuration that was chosen, then the same without its gate, then whatever is not steering, then other
+    steering, each by hypervolume on tuning prompts.
 
     Args:
         found: Everything.
@@ -25,8 +26,11 @@ def emphasis(found: Findings) -> dict[str, int]:
     if scope is None:
         return {}
     open_twin = [pair["second"] for pair in scope["gates"] if pair["first"] == scope["best"]]
-    volumes = scope["tuned"]
-    others = sorted(scope["techniques"], key=lambda name: -volumes.get(name, 0.0))
+    volumes, about = scope["tuned"], found["techniques"]
+    others = sorted(
+        scope["techniques"],
+        key=lambda name: (about[name]["use"] == STEERING, about[name]["oracle"], -volumes.get(name, 0.0)),
+    )
     order = dict.fromkeys(name for name in (scope["best"], *open_twin, *others) if name is not None)
     return {name: place for place, name in enumerate(list(order)[: len(COLOURS)])}
 
@@ -39,8 +43,9 @@ def fronts(found: Findings, colours: Mapping[str, int]) -> list[Block]:
         colours: As `emphasis` gives them.
     """
     some_grey = (
-        " In colours are the configuration that was chosen, the same without its gate, and the next ones by "
-        "hypervolume on tuning prompts; all others are grey, and their figures stand in the tables."
+        " In colours are the configuration that was chosen, the same without its gate, and then techniques that are "
+        "not steering and other steering, each by hypervolume on tuning prompts, as far as colours go; all others are "
+        "grey, and their figures stand in the tables."
     )
     return [
         Heading(2, "The fronts"),

@@ -47,11 +47,11 @@ def measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def headline_table(found: Findings, scope: Mapping[str, Any], techniques: Sequence[str]) -> Table:
-    """A technique a row at operating point B, with what it costs."""
+    """A technique a row at operating point B, with what it costs; the chosen configuration first."""
     points = scope["operating"]["B"]
     shown = [name for name in HEADLINE if any(points.get(t) and points[t]["figures"][name] for t in techniques)]
     rows = []
-    for technique in techniques:
+    for technique in sorted(techniques, key=lambda name: name != scope["best"]):
         point = points.get(technique)
         told = [interval(point["figures"][name], FIGURES[name].spec) if point else MISSING for name in shown]
         rows.append([title(found, technique, scope["best"]), _met(scope, point), *told, time_of(found, technique)])
