@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate images": "judges:evaluate",
     "evaluate text": "text_judges:evaluate",
     "sweep": "sweeps.sweep:sweep",
+    "report": "sweeps.report:report",
     "inspect": "commands:inspect",
     "heat": "looking:heat",
     "orchard render": "orchard.commands:render",

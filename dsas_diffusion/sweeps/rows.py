@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,13 +141,23 @@ def read_rows(folder: Path) -> dict[Cell, list[Row]]:
     Raises:
         InputError: If a file is damaged.
     """
-    found: dict[Cell, list[Row]] = {}
+    return dict(each_cell(folder))
+
+
+def each_cell(folder: Path) -> Iterator[tuple[Cell, list[Row]]]:
+    """Read the same cell by cell, with no more in memory than one technique's rows on one task.
+
+    Args:
+        folder: The sweep's folder.
+
+    Raises:
+        InputError: If a file is damaged.
+    """
     for path in sorted((folder / FOLDER).glob("*/*.jsonl")):
         journal = Journal(folder, path.parent.name, path.stem)
         content = path.read_bytes()
         for cell, batches in _parsed(content[: content.rfind(b"\n") + 1], journal).items():
-            found[cell] = _joined(batches)
-    return found
+            yield cell, _joined(batches)
 
 
 def _parsed(content: bytes, journal: Journal) -> dict[Cell, dict[int, list[Row]]]:
