@@ -1,6 +1,8 @@
 """What a sweep is: tasks, techniques, strengths and seeds, read from one YAML file and checked before anything runs."""
 
 import inspect
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -100,11 +102,18 @@ class Entry:
         use: `"steering"`, or a class that derives from `sweeps.technique.Technique`, as `module:Class`.
         settings: What the class is made with.
         title: How reports call it; by default its name in the plan.
+        strengths: The strengths that are judged, in place of the plan's grid: for a technique that has no more than
+            one, such as words that are struck out.
     """
 
     use: str = STEERING
     settings: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
+    strengths: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.strengths is not None:
+            _check_rising("strengths of a technique", self.strengths)
 
     def make(self) -> Technique:
         """Make the technique, unprepared.
@@ -144,10 +153,9 @@ class Grid:
     strengths: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        chosen = self.around if self.strengths is None else self.strengths
-        if not chosen or any(not 0 < value < float("inf") for value in chosen) or list(chosen) != sorted(set(chosen)):
-            name = "around" if self.strengths is None else "strengths"
-            raise InputError(f"{name} of the grid is {list(chosen)}; accepted are finite numbers above 0, rising.")
+        _check_rising("around of the grid", self.around)
+        if self.strengths is not None:
+            _check_rising("strengths of the grid", self.strengths)
         if not 0 < self.lowest <= self.highest < float("inf"):
             raise InputError(
                 f"The grid goes from lowest={self.lowest} to highest={self.highest}; accepted are finite numbers above "
@@ -234,6 +242,15 @@ class Plan:
                         f"The {kind} {name!r} can't be a file's name, which it will be. Use letters, digits and dashes."
                     )
 
+    def fixed(self, technique: str) -> Sequence[float] | None:
+        """Give the strengths of a technique that are not searched for; `None` where they are.
+
+        Args:
+            technique: Its name.
+        """
+        own = self.techniques[technique].strengths
+        return self.grid.strengths if own is None else own
+
     def units(self) -> list[tuple[str, str]]:
         """Give every (task, technique) that there is, task after task."""
         return [
@@ -268,6 +285,11 @@ def load_plan(path: str | Path) -> Plan:
     return plan
 
 
+def _check_rising(name: str, values: Sequence[float]) -> None:
+    if not values or any(not 0 < value < float("inf") for value in values) or list(values) != sorted(set(values)):
+        raise InputError(f"{name} is {list(values)}; accepted are finite numbers above 0, rising.")
+
+
 def _check(task: Task, plan: Plan) -> None:
     if not task.concepts:
         raise InputError("concepts is empty. Name a prompt set.")
@@ -296,6 +318,8 @@ def _imported(name: str) -> type[Technique]:
             f"There is no technique {name!r}.{did_you_mean(name, [STEERING])} Write {STEERING!r}, or a class as "
             "module:Class, such as benchmarks.baselines.uce:UCE."
         )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does; `dsas` does not
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -26,8 +26,10 @@ from ..models import device_of, load_pipeline
 from ..prompts import load_prompts
 from .costs import cost
 from .estimate import check_disk, estimate
+from .folder import FORMAT, MANIFEST, PLAN, RUN
 from .gate_maps import localised
 from .plan import Plan, load_plan
+from .report import tell
 from .rows import Journal, read_rows
 from .steering import Steering
 from .unit import Arena, Unit, draw_twins
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
     from accelerate import PartialState
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-MANIFEST: Final = "sweep.json"
-PLAN: Final = "plan.yaml"
-#: What the last run was: a command, a day, a machine. It may differ from run to run, the manifest may not.
-RUN: Final = "run.json"
 #: How long one process waits for another to finish its last technique.
 PATIENCE: Final = timedelta(days=7)
 #: Bytes of a pixel as PNG, about.
@@ -88,6 +86,8 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
                 if journal is not None:  # else another process is at it
                     run_unit(Unit(arena, technique, bar.update), journal, timed=(task, technique) in timed)
     state.wait_for_everyone()
+    if state.is_main_process:
+        tell(folder, folder)
 
 
 def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
@@ -172,6 +172,7 @@ def _settings(plan: Plan, arenas: Sequence[Arena], device: torch.device) -> dict
     """Everything that figures depend on, so that those of two settings never stand in one table."""
     pipes = {id(arena.pipe): arena.pipe for arena in arenas}
     return {
+        "format": FORMAT,
         "plan": _plain(plan),
         "prompts": {arena.name: [concept.digest for concept in arena.concepts] for arena in arenas},
         "weights": [
