@@ -18,17 +18,18 @@ from tqdm import tqdm
 from .. import __version__
 from ..claims import claim, digest
 from ..errors import InputError
+from ..evaluation.presence import Detector, known_objects
 from ..evaluation.report import to_json
 from ..evaluation.rows import Judge
 from ..files import atomic_write, read_json, read_text
 from ..judges import clip_judge, detector_judge
 from ..models import device_of, load_pipeline
-from ..prompts import load_prompts
+from ..prompts import PromptSet, load_prompts
 from .costs import cost
 from .estimate import check_disk, estimate
 from .folder import FORMAT, MANIFEST, PLAN, RUN
 from .gate_maps import localised
-from .plan import Plan, load_plan
+from .plan import Plan, Task, load_plan
 from .report import tell
 from .rows import Journal, read_rows
 from .steering import Steering
@@ -143,8 +144,7 @@ def arenas_of(plan: Plan, device: torch.device, folder: Path) -> list[Arena]:
             pipes[where] = load_pipeline(where, device, plan.precision)
         concepts = task.sets()
         about = task.judged().concept
-        labels = tuple(task.labels) or tuple(dict.fromkeys(concept.concept.label for concept in concepts))
-        judge = Judge(detector, clip, about.text, about.alternatives, labels, task.goal)
+        judge = Judge(detector, clip, about.text, about.alternatives, _labels(task, concepts, detector), task.goal)
         found.append(
             Arena(
                 name,
@@ -160,6 +160,14 @@ def arenas_of(plan: Plan, device: torch.device, folder: Path) -> list[Arena]:
             )
         )
     return found
+
+
+def _labels(task: Task, concepts: Sequence[PromptSet], detector: Detector | None) -> tuple[str, ...]:
+    """The detector's objects that stand for the concept; none where it is no object, and CLIP has to tell."""
+    if task.labels or detector is None:
+        return tuple(task.labels)
+    objects = known_objects(detector)
+    return tuple(dict.fromkeys(each.concept.label for each in concepts if each.concept.label in objects))
 
 
 def _processes(device: str | None) -> "PartialState":
