@@ -170,14 +170,21 @@ class ClipJudge:
             (n, channels, height, width) float32 on the CPU for each layer; fewer layers where the tower has fewer.
 
         Raises:
-            InputError: If a tensor has another shape, or values outside [0, 1].
+            InputError: If a tensor has another shape, or values outside [0, 1], or the tower gives no maps.
         """
         pictures = as_pil(images)
         dtype = next(self.model.parameters()).dtype
         batches = []
+        try:
+            tower = self.model.visual.forward_intermediates
+        except AttributeError as error:
+            raise InputError(
+                f"The image tower of {self.name} gives no feature maps, so there is no perceptual distance on it. Use "
+                "another CLIP, or leave the backbone out (--backbone none)."
+            ) from error
         for start in range(0, len(pictures), self.batch_size):
             batch = torch.stack([self.preprocess(image) for image in pictures[start : start + self.batch_size]])
-            found = self.model.visual.forward_intermediates(batch.to(self.device, dtype), intermediates_only=True)
+            found = tower(batch.to(self.device, dtype), intermediates_only=True)
             layers = found["image_intermediates"]
             chosen = sorted({round((number + 1) * len(layers) / LAYERS) - 1 for number in range(LAYERS)} - {-1})
             batches.append([layers[number].float().cpu() for number in chosen])

@@ -103,15 +103,26 @@ class FrechetInceptionDistance(Measure):
         """
         for pictures, prefix in ((images, ""), (references, "reference_")):
             if len(pictures):
-                rows = features(pictures).detach().double().cpu()
-                if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
-                    raise InputError(
-                        f"features gave a tensor of shape {tuple(rows.shape)} for {len(pictures)} pictures; FID needs "
-                        "finite rows (n, d). Flatten the features of each picture to a row."
-                    )
-                sums = (("pictures", len(rows)), ("total", rows.sum(dim=0)), ("products", rows.T @ rows))
-                for name, value in sums:
-                    setattr(self, prefix + name, getattr(self, prefix + name) + value)
+                self._add(features(pictures), prefix)
+
+    def add(self, features: torch.Tensor, references: torch.Tensor) -> None:
+        """Take one batch's features, (m, d) and (n, d), of either set.
+
+        Raises:
+            InputError: If features are not finite.
+        """
+        self._add(features, "")
+        self._add(references, "reference_")
+
+    def _add(self, features: torch.Tensor, prefix: str) -> None:
+        rows = features.detach().double().cpu()
+        if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
+            raise InputError(
+                f"A batch's features are a tensor of shape {tuple(rows.shape)}; FID needs finite rows (n, d). Flatten "
+                "the features of each picture to a row."
+            )
+        for name, value in (("pictures", len(rows)), ("total", rows.sum(dim=0)), ("products", rows.T @ rows)):
+            setattr(self, prefix + name, getattr(self, prefix + name) + value)
 
     def compute(self) -> float:
         sides = (

@@ -175,6 +175,19 @@ def read_image(path: StrPath) -> Image.Image:
         ) from error
 
 
+def image_size(path: StrPath) -> tuple[int, int]:
+    """Read one picture's width and height, and no more of it.
+
+    Raises:
+        InputError: If the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"Can't read the image {path}: {error}. Write it again, or take it out.") from error
+
+
 def as_pil(images: Images) -> list[Image.Image]:
     """Give images as PIL images.
 

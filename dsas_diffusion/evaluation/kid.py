@@ -70,6 +70,11 @@ class KernelInceptionDistance(Measure):
             if len(pictures):
                 kept.append(features(pictures).detach().cpu())
 
+    def add(self, features: torch.Tensor, references: torch.Tensor) -> None:
+        """Take one batch's features, (m, d) and (n, d), of either set."""
+        self.images.append(features.detach().cpu())
+        self.references.append(references.detach().cpu())
+
     def compute(self) -> float:
         if min(sum(len(rows) for rows in kept) for kept in (self.images, self.references)) < 2:
             return float("nan")

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from ..prompts import Prompt
 from .change import ChangeInside, ChangeOutside, change_of_part
 from .clip import ClipSimilarity, clip_score, clip_similarity
+from .fid import FrechetInceptionDistance
 from .images import as_tensor
 from .judge import Judge, View
+from .kid import KernelInceptionDistance
 from .perceptual import PerceptualDistance, perceptual_distance
 from .presence import Detection, label_matrix, presence_matrix, present
 from .psnr import MedianPsnr, psnr
@@ -45,6 +47,8 @@ class Paired:
     removal: Removal | None = None
     clip_removal: Removal | None = None
     clip_twin: ClipSimilarity = field(default_factory=ClipSimilarity)
+    kid: KernelInceptionDistance = field(default_factory=KernelInceptionDistance)
+    fid: FrechetInceptionDistance = field(default_factory=FrechetInceptionDistance)
     distance: PerceptualDistance = field(default_factory=PerceptualDistance)
     change_inside: ChangeInside = field(default_factory=ChangeInside)
     change_outside: ChangeOutside = field(default_factory=ChangeOutside)
@@ -148,18 +152,28 @@ class Paired:
             self._keep(f"clip_concept{end}", concept)
             self._keep(f"clip_shows{end}", nothing if shows is None else shows)
         self.clip_twin.update(steered.features, twins.features)
+        # Of length 1; scaled to a mean square of 1, so that KID's kernel is as curved as on Inception's features.
+        scaled = [side * side.shape[1] ** 0.5 for side in (steered.features, twins.features)]
+        self.kid.add(*scaled)
+        self.fid.add(*scaled)
         self._keep("clip_twin", clip_similarity(steered.features, twins.features))
 
     def _keep(self, name: str, values: torch.Tensor) -> None:
         self.each.setdefault(name, []).extend(values.double().tolist())
 
     def figures(self) -> dict[str, Any]:
-        """Give every figure; what was not measured is NaN or `None`, `each` holds the pictures' own in their order."""
+        """Give every figure; what was not measured is NaN or `None`, `each` holds the pictures' own in their order.
+
+        `kid` and `fid` are of the steered pictures to the twins as sets, on CLIP's features scaled to a mean square
+        of 1.
+        """
         return {
             "psnr_median": self.psnr.compute(),
             "ssim_mean": self.ssim.compute(),
             "perceptual_distance": self.distance.compute(),
             "clip_twin": self.clip_twin.compute(),
+            "kid": self.kid.compute(),
+            "fid": self.fid.compute(),
             "removal": self.removal.compute() if self.removal else None,
             "clip_removal": self.clip_removal.compute() if self.clip_removal else None,
             "objects_kept": self.kept.compute() if self.kept else None,

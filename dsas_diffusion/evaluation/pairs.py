@@ -176,6 +176,8 @@ def figures_table(figures: Mapping[str, Any]) -> str:
         ("mean SSIM to the twin", _written(pair.get("ssim_mean"), ".3f")),
         ("mean perceptual distance to the twin", _written(pair.get("perceptual_distance"), ".4f")),
         ("mean CLIP similarity to the twin", _written(pair.get("clip_twin"), ".3f")),
+        ("KID to the twins, on CLIP's features", _written(pair.get("kid"), ".4f")),
+        ("FID to the twins, on CLIP's features", _written(pair.get("fid"), ".2f")),
         ("change off the concept's region, of 1", _written(pair.get("change_outside"), ".4f")),
         ("sharpness on the concept, of the twin's", _written(pair.get("sharpness_inside"), ".3f")),
         ("sharpness elsewhere, of the twin's", _written(pair.get("sharpness_outside"), ".3f")),
