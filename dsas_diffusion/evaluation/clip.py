@@ -315,9 +315,12 @@ class ClipSimilarity(Measure):
 
     def update(self, image_features: torch.Tensor, twin_features: torch.Tensor) -> None:
         """Take one batch of twins; see `clip_similarity` for shapes."""
-        found = clip_similarity(image_features, twin_features)
-        self.total += float(found.double().sum())
-        self.pictures += len(found)
+        self.add(clip_similarity(image_features, twin_features))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `clip_similarity`, (n,)."""
+        self.total += float(values.double().sum())
+        self.pictures += len(values)
 
     def compute(self) -> float:
         return share(self.total, self.pictures)
