@@ -1,6 +1,7 @@
 """`dsas evaluate images`, and the judges that it knows by name: Orchard's, or any open_clip model."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from .calibration import Shows
 from .errors import InputError
 from .evaluation.clip import ClipJudge
-from .evaluation.images import Pair, image_size, pair_folders, pair_images
+from .evaluation.images import image_size, list_images, pair_folders, pair_images
 from .evaluation.pairs import evaluate_pairs, figures_table
 from .evaluation.presence import Detector, present
 from .evaluation.report import to_json
@@ -101,6 +102,7 @@ def evaluate(
     concept: str | None = None,
     alternatives: list[str] | None = None,
     labels: list[str] | None = None,
+    references: str | None = None,
     clip: str = "orchard",
     detector: Literal["orchard", "none"] = "orchard",
     backbone: Literal["clip", "none"] = "clip",
@@ -125,6 +127,8 @@ def evaluate(
             table"]'.
         labels: Objects of the detector that stand for the concept, as a list; by default the one that the concept's
             text names. Where there is none, removal is by CLIP's choice.
+        references: A folder of other pictures, such as scenes that should appear instead of the concept; KID and FID
+            to them as a set are measured.
         clip: The CLIP model: orchard, none, a folder, hf-hub:owner/name, or an open_clip name with its weights such as
             ViT-B-32:laion2b_s34b_b79k. Its features are those of KID and FID, too.
         detector: What says which objects a picture shows.
@@ -152,8 +156,9 @@ def evaluate(
         if twins is None:
             raise InputError(f"rows is {rows!r}, but each picture's figures are of pairs. Give --twins FOLDER too.")
     pairs = pair_images(images, prompts, twins) if prompts is not None else pair_folders(images, str(twins))
+    others = [] if references is None else list_images(references)
     if "orchard" in (clip, detector):
-        _refuse_other_worlds(pairs)
+        _refuse_other_worlds([path for pair in pairs for path in (pair.path, pair.twin) if path is not None] + others)
     judge = clip_judge(clip, where, batch_size)
     figures = evaluate_pairs(
         pairs,
@@ -164,6 +169,7 @@ def evaluate(
         batch_size=batch_size,
         labels=labels,
         backbone=judge.feature_maps if judge is not None and backbone == "clip" and twins is not None else None,
+        references=others,
     )
     print(figures_table(figures))
     print(f"\nCLIP: {clip}, detector: {detector}.")
@@ -176,6 +182,7 @@ def evaluate(
         )
     if json is not None:
         asked = {"images": images, "prompts": prompts, "twins": twins, "concept": concept, "labels": labels}
+        asked["references"] = references
         judges = {"alternatives": alternatives or [], "clip": clip, "detector": detector, "backbone": backbone}
         atomic_write(json, to_json({"settings": asked | judges, **figures}))
     if rows is not None:
@@ -184,9 +191,9 @@ def evaluate(
         write_rows(rows, [{"file": pair.path.name, **row} for pair, row in zip(pairs, written, strict=True)])
 
 
-def _refuse_other_worlds(pairs: Sequence[Pair]) -> None:
+def _refuse_other_worlds(paths: Sequence[Path]) -> None:
     # Figures of these judges on photographs would look like figures and mean nothing.
-    for path in (path for pair in pairs for path in (pair.path, pair.twin) if path is not None):
+    for path in paths:
         if image_size(path) != (64, 64):
             raise InputError(
                 f"{path} is no picture of Orchard's: those are 64×64. Orchard's judges know nothing else. Name "

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from ..prompts import Prompt
 from .change import ChangeInside, ChangeOutside, change_of_part
-from .clip import ClipSimilarity, clip_score, clip_similarity
+from .clip import clip_score
+from .clip_similarity import ClipSimilarity, clip_similarity
 from .fid import FrechetInceptionDistance
 from .images import as_tensor
 from .judge import Judge, View
-from .kid import KernelInceptionDistance
+from .kid import KernelInceptionDistance, for_sets
 from .perceptual import PerceptualDistance, perceptual_distance
 from .presence import label_matrix, presence_matrix, present
 from .psnr import MedianPsnr, psnr
@@ -156,10 +157,8 @@ class Paired:
             self._keep(f"clip_shows{end}", nothing if shows is None else shows)
         similarities = clip_similarity(steered.features, twins.features)
         self.clip_twin.add(similarities)
-        # Of length 1; scaled to a mean square of 1, so that KID's kernel is as curved as on Inception's features.
-        scaled = [side * side.shape[1] ** 0.5 for side in (steered.features, twins.features)]
-        self.kid.add(*scaled)
-        self.fid.add(*scaled)
+        for measure in (self.kid, self.fid):
+            measure.add(for_sets(steered.features), for_sets(twins.features))
         self._keep("clip_twin", similarities)
 
     def _keep(self, name: str, values: torch.Tensor) -> None:
@@ -168,8 +167,7 @@ class Paired:
     def figures(self) -> dict[str, Any]:
         """Give every figure; what was not measured is NaN or `None`, `each` holds the pictures' own in their order.
 
-        `kid` and `fid` are of the steered pictures to the twins as sets, on CLIP's features scaled to a mean square
-        of 1.
+        `kid` and `fid` are of the steered pictures to the twins as sets, on CLIP's features (`for_sets`).
         """
         return {
             "psnr_median": self.psnr.compute(),

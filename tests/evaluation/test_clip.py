@@ -12,10 +12,8 @@ from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.clip import (
     ClipJudge,
     ClipScore,
-    ClipSimilarity,
     ZeroShotRate,
     clip_score,
-    clip_similarity,
     split_text,
     zero_shot,
 )
@@ -192,20 +190,6 @@ def test_a_broken_folder_is_refused(tmp_path, clip_folder):
     (tmp_path / "open_clip_model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(InputError, match="Can't load the CLIP model"):
         ClipJudge.load(str(tmp_path))
-
-
-@torch.no_grad()
-def test_similarity_to_the_twin_is_open_clips_cosine(judge, open_clip_parts, pictures):
-    model, preprocess, _ = open_clip_parts
-    features = model.encode_image(torch.stack([preprocess(image) for image in pictures]), normalize=True)
-    expected = (features[:3] * features[3:6]).sum(-1)
-    one, other = judge.image_features(pictures[:3]), judge.image_features(pictures[3:6])
-    torch.testing.assert_close(clip_similarity(one, other), expected, atol=1e-5, rtol=0)
-    parts = [ClipSimilarity(), ClipSimilarity()]
-    parts[0].update(one[:1], other[:1])
-    parts[1].update(one[1:], other[1:])
-    assert parts[0].merge(parts[1]).compute() == pytest.approx(float(expected.mean()), abs=1e-5)
-    assert math.isnan(ClipSimilarity().compute())
 
 
 @pytest.mark.parametrize("words", [1, 29, 30, 31, 60, 61])

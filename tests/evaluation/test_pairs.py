@@ -180,6 +180,24 @@ def test_two_folders_without_prompts(folders, clip_folder, open_clip_parts, tmp_
     assert all(value is None for value in figures["paired"]["each"]["objects_kept"])
 
 
+@pytest.mark.parametrize("batch_size", ["1", "32"])
+def test_distances_to_references(folders, clip_folder, open_clip_parts, pictures, save, tmp_path, capsys, batch_size):
+    place, out = save("references", pictures, [f"{i}.png" for i in range(7)]), tmp_path / "figures.json"
+    words = ["--references", str(place), "--json", str(out), "--batch-size", batch_size]
+    assert run(folders, clip_folder, *words) == 0
+    assert "KID to the references" in capsys.readouterr().out
+    figures, judge = json.loads(out.read_text()), ClipJudge(*open_clip_parts)
+    references = judge.image_features(pictures).double() * 8**0.5
+    for side, images in (("images", STEERED), ("twins", TWINS)):
+        features = judge.image_features(images).double() * 8**0.5
+        assert figures[side]["kid"] == pytest.approx(kid(features, references), abs=1e-5)
+        assert figures[side]["fid"] == pytest.approx(fid(features, references), abs=1e-4)
+    assert run(folders, "none", "--references", str(place)) == 2
+    assert "need a CLIP's features" in capsys.readouterr().err
+    assert run(folders, clip_folder, "--references", str(tmp_path / "nowhere")) == 2
+    assert "Can't read the image folder" in capsys.readouterr().err
+
+
 def test_removal_by_clip_is_counted(folders, open_clip_parts):
     # The random weights choose one of three texts for each picture: as the concept, each text has its own removal.
     judge, pairs = ClipJudge(*open_clip_parts), pair_folders(folders[0], folders[2])
