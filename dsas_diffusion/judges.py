@@ -146,16 +146,16 @@ def evaluate(
         raise InputError(
             "With clip and detector none and without twins there is nothing to measure. Name one of the three."
         )
-    if prompts is None and twins is None:
+    if prompts is None and twins is None and references is None and concept is None:
         raise InputError(
-            "With neither prompts nor twins there is nothing to compare the pictures with. Give --prompts FILE, or "
-            "--twins FOLDER with the same pictures drawn another way, or both."
+            "With neither prompts, twins, references nor a concept there is nothing to compare the pictures with. "
+            "Give --prompts FILE, --twins FOLDER (the same ones drawn another way), --references FOLDER, or --concept."
         )
     if rows is not None:
         check_row_file(rows)
         if twins is None:
             raise InputError(f"rows is {rows!r}, but each picture's figures are of pairs. Give --twins FOLDER too.")
-    pairs = pair_images(images, prompts, twins) if prompts is not None else pair_folders(images, str(twins))
+    pairs = pair_images(images, prompts, twins) if prompts is not None else pair_folders(images, twins)
     others = [] if references is None else list_images(references)
     if "orchard" in (clip, detector):
         _refuse_other_worlds([path for pair in pairs for path in (pair.path, pair.twin) if path is not None] + others)

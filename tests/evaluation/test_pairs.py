@@ -269,7 +269,12 @@ def test_a_picture_without_a_partner_is_named(folders, clip_folder, capsys):
 def test_something_to_compare_with_is_needed(folders, clip_folder, capsys):
     line = ["evaluate", "images", "--images", str(folders[0]), "--clip", str(clip_folder), "--detector", "none"]
     assert cli.main(line) == 2
-    assert "With neither prompts nor twins" in capsys.readouterr().err
+    assert "With neither prompts, twins, references nor a concept" in capsys.readouterr().err
+    assert cli.main([*line, "--references", str(folders[2])]) == 0
+    assert [part.split("  ")[0] for part in capsys.readouterr().out.splitlines()[2:4]] == [
+        "KID to the references, on CLIP's features",
+        "FID to the references, on CLIP's features",
+    ]
     assert cli.main([*line, "--prompts", str(folders[1]), "--rows", "rows.csv"]) == 2
     assert "each picture's figures are of pairs" in capsys.readouterr().err
 
