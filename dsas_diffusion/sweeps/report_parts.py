@@ -107,7 +107,13 @@ def _claim(found: Findings, scope: Mapping[str, Any]) -> list[Block]:
             Paragraph("There are no tuning prompts, so nothing is chosen or compared; fronts and grid stand below.")
         ]
     if scope["best"] is None:
-        return [Paragraph(f"No technique that is finished on {where} is steering with a gate; nothing is compared.")]
+        gated = any(found["techniques"][name]["gated"] for name in scope["techniques"])
+        why = (
+            "removal was not measured on its tuning prompts"
+            if gated
+            else "no finished technique is steering with a gate"
+        )
+        return [Paragraph(f"Nothing is compared on {where}: {why}.")]
     told = []
     for plane, name in PLANES.items():
         pairs = [pair for pair in scope["comparisons"] if pair["plane"] == plane]

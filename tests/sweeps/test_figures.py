@@ -140,7 +140,7 @@ def test_every_figure_says_what_it_is_and_nothing_steered_is_untouched(made):
         "change_inside": np.where(np.isnan(columns["change_inside"]), NAN, 0.0),
         "change_outside": np.zeros_like(columns["ssim"]),
         "sharpness_inside": np.where(np.isnan(columns["sharpness_inside"]), NAN, 1.0),
-        **dict.fromkeys(("ssim", "sharpness_outside"), np.ones_like(columns["ssim"])),
+        **dict.fromkeys(("ssim", "sharpness_outside", "clip_twin"), np.ones_like(columns["ssim"])),
         **dict.fromkeys(("invented", "lpips"), np.zeros_like(columns["ssim"])),
         "psnr": np.full_like(columns["ssim"], math.inf),
         **dict.fromkeys(("clip_concept", "clip_concept_unsteered"), np.full_like(columns["ssim"], 20.0)),
