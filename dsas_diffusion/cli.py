@@ -22,7 +22,7 @@ COMMANDS = {
     "generate": "commands:generate",
     "evaluate images": "judges:evaluate",
     "evaluate text": "text_judges:evaluate",
-    "sweep": "sweep:sweep",
+    "sweep": "sweeps.sweep:sweep",
     "report": "sweeps.report:report",
     "inspect": "commands:inspect",
     "heat": "looking:heat",

@@ -165,7 +165,9 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _unit(path: Path) -> dict[str, Any]:
     found = _mapping(path)
-    strengths = found.get("strengths")
+    if "strengths" not in found:  # they are still being searched
+        return found
+    strengths = found["strengths"]
     if not isinstance(strengths, list) or not strengths or not all(isinstance(s, int | float) for s in strengths):
         raise InputError(
             f"{path} names no strengths, but {json.dumps(strengths)}. Remove it; `dsas sweep` finds them again."

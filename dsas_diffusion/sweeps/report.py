@@ -32,11 +32,23 @@ def report(sweep: str, out: str = "outputs/report", export: str | None = None) -
     """
     if export is not None:
         check_export(export)
-    found = write_report(Path(sweep), Path(out))
     if export is not None:
         print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
-    print(_told(found))
-    print(f"\nLook at {Path(out) / 'report.html'}; the same as text is in report.md, every figure in report.json.")
+    tell(Path(sweep), Path(out))
+
+
+def tell(folder: Path, out: Path) -> None:
+    """Write a report, and print what a reader is told of first.
+
+    Args:
+        folder: The sweep's.
+        out: Where to.
+
+    Raises:
+        InputError: As for :func:`write_report`.
+    """
+    print(_told(write_report(folder, out)))
+    print(f"\nLook at {out / 'report.html'}; the same as text is in report.md, every figure in report.json.")
 
 
 def write_report(folder: Path, out: Path, resamples: int = 10_000) -> dict[str, Any]:

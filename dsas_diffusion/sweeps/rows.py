@@ -79,7 +79,7 @@ class Journal:
             return
         try:
             with writing(self.path):
-                file = self.path.open("a+b")
+                file = self.path.open("a+b", buffering=0)
             with file:
                 file.seek(0)
                 content = file.read()
@@ -115,8 +115,9 @@ class Journal:
         end = self._file.seek(0, os.SEEK_END)
         with writing(self.path):
             try:
-                self._file.write(line)
-                self._file.flush()
+                written = 0
+                while written < len(line):
+                    written += self._file.write(line[written:])
                 os.fsync(self._file.fileno())
             except BaseException:
                 self._file.truncate(end)
@@ -177,7 +178,11 @@ def _parsed(content: bytes, journal: Journal) -> dict[Cell, dict[int, list[Row]]
 
 def _short(value: float) -> float | None:
     # JSON has neither NaN nor infinity, the PSNR of identical pictures; six digits are more than a picture tells.
-    return None if math.isnan(value) else float(f"{min(value, PSNR_CEILING) if math.isinf(value) else value:.6g}")
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return PSNR_CEILING
+    return int(value) if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def _numbers(columns: Mapping[str, Sequence[float | None]]) -> list[Row]:
