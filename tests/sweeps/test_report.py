@@ -236,9 +236,11 @@ def test_oracles_stand_apart(told):
     text = (told[0] / "report" / "report.md").read_text(encoding="utf-8")
     head = text.partition("## What was compared")[0]
     main, _, apart = head.partition("Apart, outside the claim")
+    assert "| goal shown |" in main
+    assert "sharpness" not in main
     assert "| told |" not in main
     assert "| told |" in apart
-    assert "of 2 other techniques." in main
+    assert "of 2 compared: ahead of 2, behind none" in main
     assert "| told (apart) |" in text
 
 
@@ -308,10 +310,12 @@ def test_nothing_finished_or_nothing_there_is_one_paragraph(copied, tmp_path, ca
     assert "No technique is finished on banana, apple together yet." in (tmp_path / "begun" / "report.md").read_text()
     for path in (copied / "rows").rglob("*.jsonl"):
         path.write_text("")
-    for line in (["--sweep", str(copied)], ["--sweep", str(tmp_path / "nowhere")]):
+    rows = ["--export", str(tmp_path / "rows.csv")]
+    for line in (["--sweep", str(copied)], ["--sweep", str(tmp_path / "nowhere")], ["--sweep", str(copied), *rows]):
         assert main(["report", *line, "--out", str(tmp_path / "none")]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "rows.csv").exists()
     with pytest.raises(InputError, match=r"No cell of the sweep in .* is whole yet"):
         write_report(copied, tmp_path / "none")
 
@@ -332,7 +336,7 @@ def test_without_tuning_prompts_nothing_is_chosen(tmp_path):
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "There are no tuning prompts, so nothing is chosen or compared" in text
     assert "Removal or other kept was not measured here" in text
-    assert "Judged are λ = 0.5, 1 for every technique." in text
+    assert "Judged are λ = 0.5, 1." in text
     assert "No pictures of own were kept" in text
 
 
