@@ -31,8 +31,7 @@ def report(sweep: str, out: str = "outputs/report", export: str | None = None) -
             written.
     """
     if export is not None:
-        check_export(export)
-    if export is not None:
+        check_export(export)  # before anything is computed
         print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
     tell(Path(sweep), Path(out))
 
