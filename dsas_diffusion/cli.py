@@ -23,7 +23,7 @@ COMMANDS = {
     "evaluate images": "judges:evaluate",
     "evaluate text": "text_judges:evaluate",
     "sweep": "sweep:sweep",
-    "inspect": "commands:inspect",
+    "inspect": "inspecting:inspect",
     "heat": "looking:heat",
     "orchard render": "orchard.commands:render",
     "orchard questions": "orchard.commands:questions",
