@@ -18,8 +18,9 @@ from .hooks.storage import FILES
 from .inspecting import described
 from .judges import concept_judge
 from .learning import MapFrom, Weighting
-from .models import Precision, device_of, is_language, load_pipeline
+from .models import Precision, device_of
 from .prompts import load_prompts
+from .text_judges import classifier_for, concept_teller
 from .training_loop import Training
 
 
@@ -143,7 +144,8 @@ def calibrate(
     model: str = "orchard",
     removal: float | None = None,
     budget: float | None = None,
-    judge: str = "detector",
+    judge: str = "auto",
+    label: str | None = None,
     highest: float = 8.0,
     batch_size: int = 16,
     picture: bool = True,
@@ -155,37 +157,55 @@ def calibrate(
 
     Args:
         steerer: The steerer's folder or hub id.
-        prompts: A prompt set with tuning prompts: a bundled name such as orchard/banana, a folder, or a file.
+        prompts: A prompt set with tuning prompts: a bundled name such as orchard/banana or orchard/rudeness, a folder,
+            or a file.
         out: Folder for the calibrated steerer.
-        model: The pipeline that the steerer was fitted on: orchard, a folder in Diffusers' format, or a hub id.
-        removal: Share of the pictures that show the concept unsteered and shall not when steered, such as 0.9.
-        budget: How much control pictures may change at most, as a mean difference from 0 to 1, such as 0.01; instead of
-            removal.
+        model: The model that the steerer was fitted on: a pipeline (orchard, a folder in Diffusers' format, a hub id)
+            or a language model (orchard/language, a folder in Transformers' format, a hub id).
+        removal: Share of the pictures or continuations that show the concept unsteered and shall not when steered, such
+            as 0.9.
+        budget: How much control prompts may change at most, instead of removal: pictures by a mean difference from 0
+            to 1, such as 0.01; of continuations the share that is not word for word the same, such as 0.05.
         judge: What says whether a picture shows the concept: detector (Orchard's), or a CLIP as for dsas evaluate
-            images (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
+            images (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts; or
+            whether a continuation does, as the classifier of dsas evaluate text (orchard, a folder, a hub id). auto is
+            the detector, and for texts what is auto there.
+        label: The label that counts, of a classifier of texts; by default toxic.
         highest: The largest strength to try.
         batch_size: Prompts at a time.
         picture: Draw a few prompts without and with steering for the steerer's model card.
-        precision: The type of the pipeline's weights.
+        precision: The type of the model's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         overwrite: Replace a steerer that is there already.
 
     Raises:
         InputError: If something handed in can't be used, or no strength removes enough.
     """
-    if is_language(model):
-        raise InputError(
-            f"{model!r} is a language model, and calibrate judges pictures. Compare a few strengths of its steerer by "
-            "`dsas generate --strength`, and fit it again with the --strength that you choose."
-        )
+    language = writes(model, {}, {"label": label})
     loaded, concept, where = Steerer.from_pretrained(steerer), load_prompts(prompts), device_of(device)
-    shows = None if removal is None else concept_judge(judge, concept, where)
-    pipe = load_pipeline(model, where, precision)
+    shows: Any = None
+    if removal is not None and language:
+        shows = concept_teller(classifier_for(judge, model), label or "toxic", where, batch_size)
+    elif removal is not None:
+        shows = concept_judge("detector" if judge == "auto" else judge, concept, where)
+    pipe, tokenizer = load_model(model, language, device, precision)
     with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:
         found = find_strength(
-            pipe, loaded, concept, removal=removal, shows=shows, budget=budget, highest=highest, batch_size=batch_size
+            pipe,
+            loaded,
+            concept,
+            tokenizer=tokenizer,
+            removal=removal,
+            shows=shows,
+            budget=budget,
+            highest=highest,
+            batch_size=batch_size,
         )
-        if picture:
+        if picture and language:
+            generation = {"max_new_tokens": TOKENS, **loaded.manifest["generation"]}
+            writer = Writer(pipe, tokenizer, generation, batch_size=batch_size, chat=templated(loaded, "auto"))
+            loaded.card = continued_card(writer, loaded, concept)
+        elif picture:
             loaded.card = pictured_card(pipe, loaded, concept, batch_size=batch_size)
         loaded.save_pretrained(folder, overwrite=True)
     rows: list[list[object]] = [list(pair) for pair in loaded.manifest["calibration"]["curve"]]
