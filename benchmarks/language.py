@@ -1,4 +1,4 @@
-"""Every method on Orchard's language model, with its gate and without, at the same strengths: writes docs/language.md.
+"""CAA on Orchard's language model with its gate and without, where both remove as much: writes docs/language.md.
 
 python -m benchmarks.language
 """
@@ -23,7 +23,6 @@ from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.logistic import LogisticGate
-from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.text_evaluation import evaluate_language
 from dsas_diffusion.text_suite import TextSuite
 
@@ -38,8 +37,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "`calibrated`, τ = 0.9": {"gate": "calibrated"},
 }
 ARMS = ("gated", "ungated")
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-#: Of the comparison of CAA with its gate and without.
 FINE = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 #: Prompts of each group that a seed's fit takes, of 32.
 FITTED = 24
@@ -157,40 +154,6 @@ def chosen(tuning: Mapping[float, Sequence[Mapping[str, Any]]], most: float = EN
     """The first λ at which little enough rudeness stays on tuning prompts, or else the one where least does."""
     enough = [strength for strength, reports in tuning.items() if left(reports) <= most]
     return (enough[0], True) if enough else (min(tuning, key=lambda strength: left(tuning[strength])), False)
-
-
-def grid(bench: Bench, methods: Sequence[str], seeds: int) -> tuple[list[list[object]], list[list[object]]]:
-    """What each arm does at the λ that tuning prompts choose, and at every λ."""
-    operating: list[list[object]] = []
-    every: list[list[object]] = []
-    for method in methods:
-        steerers = [bench.steerer(method, seed) for seed in range(seeds)]
-        for arm in ARMS:
-            tuning = {
-                strength: [
-                    bench.measured(f"tuning-{seed}", bench.suite("tuning", seed), arm_of(steerer, arm), strength)
-                    for seed, steerer in enumerate(steerers)
-                ]
-                for strength in STRENGTHS
-            }
-            heldout = {
-                strength: [
-                    bench.measured(
-                        f"heldout-{seed}",
-                        bench.suite("test", seed, texts=128, questions=200),
-                        arm_of(steerer, arm),
-                        strength,
-                    )
-                    for seed, steerer in enumerate(steerers)
-                ]
-                for strength in STRENGTHS
-            }
-            strength, enough = chosen(tuning)
-            shown = f"{strength:g}" if enough else f"{strength:g} *"
-            operating.append([f"`{method}`", arm, shown, *told(heldout[strength])])
-            every += [[f"`{method}`", arm, f"{λ:g}", *told(reports)] for λ, reports in heldout.items()]
-            print(f"{method} {arm}: λ = {shown}, rudeness left {left(heldout[strength]):.1%}", flush=True)
-    return operating, every
 
 
 def told(reports: Sequence[Mapping[str, Any]]) -> list[object]:
@@ -316,11 +279,10 @@ def compared(name: str, arms: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
+def page(bench: Bench, seeds: int) -> str:
     """docs/language.md."""
     tried = candidates(bench, seeds)
     points = {name: reach(bench, seeds, most) for name, most in POINTS.items()}
-    operating, every = grid(bench, methods, seeds)
     reports = points["a third"]["gated"]["reports"]
     unsteered = rudeness(reports, "unsteered")
     own = np.mean([figure(r, "perplexity of continuations", on, "unsteered") for r in reports for on in RUDE])
@@ -339,7 +301,7 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
         f"unsteered it is {unsteered:.1%}. *Perplexity, kind talk*: of held-out talk without rudeness, against the "
         "unsteered model. *Answers*: unseen four-way questions. *Perplexity of continuations*: under the unsteered "
         f"model, which finds its own {own:.2f}. *Unchanged*: continuations of control prompts, greedy, of which not "
-        "one token differs.",
+        "one token differs. Every method at every strength: [language_methods.md](language_methods.md).",
         "",
         "## Which sites, which gate",
         "",
@@ -367,18 +329,6 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
         "Marked with *: no strength leaves as little; the one that leaves least.",
         "",
         *(line for name, arms in points.items() for line in compared(name, arms)),
-        "## Every method",
-        "",
-        f"The same strengths for all: {', '.join(f'{λ:g}' for λ in STRENGTHS)}. Here at the first one that leaves at "
-        "most a third on tuning prompts, or, marked with *, at the one that leaves least. 128 prompts, 128 texts and "
-        "200 questions, all held out.",
-        "",
-        *markdown_table(operating, {"method": "", "arm": "", "λ": "", **FIGURES}),
-        "",
-        "## The whole grid",
-        "",
-        *markdown_table(every, {"method": "", "arm": "", "λ": "", **FIGURES}),
-        "",
     ]
     return "\n".join(lines)
 
@@ -386,13 +336,12 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
 def main() -> None:
     """Measure what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", default="outputs/language", help="where finished parts are kept")
     parser.add_argument("--out", default="docs/language.md", help="the page")
     options = parser.parse_args()
     bench = Bench(*orchard.load_language_model(), dsas.load_prompts("orchard/rudeness"), Path(options.folder))
-    atomic_write(options.out, page(bench, options.methods, options.seeds))
+    atomic_write(options.out, page(bench, options.seeds))
     print(f"wrote {options.out}")
 
 
