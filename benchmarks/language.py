@@ -305,9 +305,10 @@ def page(bench: Bench, seeds: int) -> str:
         "",
         "## Which sites, which gate",
         "",
-        "CAA with its gate at λ = 1. Figures on tuning prompts (32 of each kind) chose `logistic` with τ = 0.9 for all "
-        "that follows; those on held-out prompts (64 of each) were not looked at for that. *Left*: the share of the "
-        "unsteered rudeness, four continuations of each source and mixed prompt.",
+        "CAA with its gate at λ = 1. The choice was made on tuning prompts (32 of each kind) alone: of what leaves the "
+        "most control prompts unchanged, the paper's gate with its five components. All that follows uses it. Held "
+        "out are 64 prompts of each kind. *Left*: the share of the unsteered rudeness, four continuations of each "
+        "source and mixed prompt.",
         "",
         *markdown_table(
             tried,
