@@ -62,8 +62,9 @@ $(DOCS): $(STAMP)
 docs: $(DOCS)
 	$(BIN)/mkdocs build --strict
 
+# Five minutes on two cores; `benchmarks/plans` has the larger tables.
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/dsas sweep --plan benchmarks/plans/quick.yaml --out outputs/bench
 
 clean:
 	rm -rf build dist site outputs .pytest_cache .ruff_cache

@@ -9,7 +9,16 @@ from .files import read_json
 from .prompt_set import CHECK_GROUPS, FIT_GROUPS, GROUPS, Concept, Prompt, PromptSet, did_you_mean, validate
 from .records import SUFFIXES, Record, read_records
 
-__all__ = ["Concept", "Prompt", "PromptSet", "bundled_prompts", "load_prompts", "read_cases", "read_prompts"]
+__all__ = [
+    "Concept",
+    "Prompt",
+    "PromptSet",
+    "bundled_cases",
+    "bundled_prompts",
+    "load_prompts",
+    "read_cases",
+    "read_prompts",
+]
 
 _WRITTEN_BOOLS = {"": True, "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -57,6 +66,17 @@ def bundled_prompts() -> list[str]:
     return sorted(file.parent.relative_to(root).as_posix() for file in root.glob("**/concept.json"))
 
 
+def bundled_cases() -> list[str]:
+    """List the files of cases that come with the package.
+
+    Returns:
+        Their names for `read_cases`, sorted, such as `"orchard/hard/banana"`.
+    """
+    root = _bundled_root()
+    files = (file for file in root.glob("**/*.jsonl") if not (file.parent / "concept.json").exists())
+    return sorted(file.relative_to(root).with_suffix("").as_posix() for file in files)
+
+
 def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     """Read one plain list of prompts, without groups.
 
@@ -72,20 +92,30 @@ def read_prompts(path: str | os.PathLike[str]) -> tuple[Prompt, ...]:
     return tuple(prompt_from_record(record) for record in read_records(path))
 
 
-def read_cases(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
+def read_cases(source: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
     """Read a list of prompts that says of each which case it is, such as a misspelling.
 
     Args:
-        path: As for :func:`read_prompts`, with a further field `case`.
+        source: A bundled name (`"orchard/hard/banana"`), or a path as for :func:`read_prompts`, with a further field
+            `case`.
 
     Returns:
         Case → its prompts, both in the file's order.
 
     Raises:
-        InputError: If a line is broken, or lacks its prompt or case; the message names file and line.
+        InputError: If there is no such file, a line is broken, or lacks its prompt or case; the message names file and
+            line.
     """
+    names = bundled_cases()
+    if isinstance(source, str) and source in names:
+        source = _bundled_root() / f"{source}.jsonl"
+    elif not Path(source).exists():
+        raise InputError(
+            f"There are no cases {os.fspath(source)!r}: neither a bundled name nor a file."
+            f"{did_you_mean(os.fspath(source), names)} Bundled are {', '.join(names)}."
+        )
     found: dict[str, list[Prompt]] = {}
-    for record in read_records(path):
+    for record in read_records(source):
         case = record.fields.pop("case", None)
         if not _is_text(case):
             raise record.refuse(f"the field 'case' is {case!r}", "Name the case that the prompt is of.")

@@ -14,7 +14,9 @@ from dsas_diffusion.prompts import load_prompts
 
 ROOT = Path(__file__).resolve().parents[1]
 RUDE = {"rudeness": ("names", "scorn"), "rudeness-names": ("names",), "rudeness-scorn": ("scorn",)}
-SETS = (*OBJECTS, "blurry", "sketch", "red", "blur", *RUDE)
+TASKS = ("banana-apple", "banana-pear", "fruit-pear", "banana-random-control")
+UNSEEN = ("banana-heldout-words", "cup-heldout-words")
+SETS = (*OBJECTS, "blurry", "sketch", "red", "blur", *RUDE, *TASKS, *UNSEEN)
 
 
 def test_files_are_the_scripts_output():

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean or ratio over prompts, and of the difference of two methods on the same prompts."""
+"""Bootstrap intervals of means and ratios over prompts, and of differences of two methods on the same prompts."""
 
 from dataclasses import dataclass
 
@@ -160,6 +160,76 @@ def paired_bootstrap_ratio(
             "prompts in one order."
         )
     return _ratio_interval(ratios, level, resamples, seed)
+
+
+def resampled_means(
+    values: ArrayLike, groups: ArrayLike, resamples: int = 10_000, seed: int | np.random.Generator = 0
+) -> np.ndarray:
+    """Mean = Σᵢ wᵢ·vᵢ / Σᵢ wᵢ over the prompts with a value, wᵢ being how often a resample drew prompt i.
+
+    Prompts of each group are drawn with replacement among their own, the same ones for every row; so everything that is
+    told of one prompt stays together, and differences of rows are paired.
+
+    Args:
+        values: (m, n), a figure, strength or method a row, a prompt a column; NaN where a prompt has no value.
+        groups: (n,) labels: which prompts are drawn among one another, such as those of one task and kind.
+        resamples: How many resamples to draw.
+        seed: Of a generator of its own, or the generator.
+
+    Returns:
+        (resamples, m); NaN where a resample drew no prompt that has a value.
+
+    Raises:
+        InputError: If the shapes don't fit, a value is infinite, or there is no resample.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 8.2 (several samples).
+    """
+    found, labels = np.asarray(values, dtype=np.float64), np.asarray(groups)
+    if found.ndim != 2 or labels.shape != found.shape[1:]:
+        raise InputError(
+            f"values has the shape {found.shape} and groups {labels.shape}; accepted are (rows, prompts) and one label "
+            "a prompt."
+        )
+    if np.isinf(found).any():
+        raise InputError("values holds an infinite value, and so has no mean. Cap it in everything you compare.")
+    check_settings(0.5, resamples)
+    names = list(dict.fromkeys(labels.tolist()))
+    places = [np.flatnonzero(labels == name) for name in names]
+    generators = np.random.default_rng(seed).spawn(len(names))
+    there = ~np.isnan(found)
+    filled, counted = np.where(there, found, 0).T, there.T.astype(np.float64)
+    rows, means = max(1, DRAWS // max(1, len(labels))), []
+    for start in range(0, resamples, rows):
+        drawn = np.empty((min(rows, resamples - start), len(labels)))
+        for generator, place in zip(generators, places, strict=True):
+            count = len(place)
+            drawn[:, place] = generator.multinomial(count, np.full(count, 1 / count), size=len(drawn))
+        sums, weights = drawn @ filled, drawn @ counted
+        means.append(np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0))
+    return np.concatenate(means)
+
+
+def percentiles(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of percentile intervals: the (1 ± level) / 2 quantiles over resamples.
+
+    Args:
+        drawn: (resamples, ...), as `resampled_means` gives them; NaN is left out.
+        level: Coverage that is aimed at, between 0 and 1.
+
+    Returns:
+        (...) lower and upper ends; NaN where every resample is NaN.
+
+    Raises:
+        InputError: If the level is out of range.
+    """
+    check_settings(level, 1)
+    holes = np.isnan(drawn)
+    empty, ends = holes.all(axis=0), [(1 - level) / 2, (1 + level) / 2]
+    # A column without any value would warn; its ends are put back to NaN. `nanquantile` goes column by column.
+    filled = np.where(empty, 0.0, drawn)
+    quantile = np.nanquantile if (holes & ~empty).any() else np.quantile
+    low, high = quantile(filled, ends, axis=0)
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
 def _ratio(parts: ArrayLike, wholes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .bootstrap import DRAWS, Interval, check_settings
+from .bootstrap import Interval, check_settings, percentiles, resampled_means
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def hypervolume(points: ArrayLike, reference: tuple[float, float] = (0.0, 0.0)) 
     Source: Zitzler and Thiele, Multiobjective evolutionary algorithms, IEEE Transactions on Evolutionary Computation
     3(4), 1999, section III.A.
     """
-    return float(_area(_points(points), reference))
+    return float(areas(_points(points), reference))
 
 
 def paired_hypervolume(
@@ -106,40 +106,51 @@ def paired_hypervolume(
                 f"{name} has {len(one)} strengths of removal and {len(two)} of preservation; a curve has the same 1 or "
                 "more of both."
             )
-    generators = np.random.default_rng(seed).spawn(2)  # one for each kind of prompts
+    sizes = [len(removals[0]), len(removals[1])]
     counts = removals[0].shape[1], preservations[0].shape[1]
-    rows = max(1, DRAWS // max(counts))
-    differences = []
-    for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        # How often each prompt is drawn, as a share: a resample's mean is a weighted one.
-        weights = [
-            generator.multinomial(count, np.full(count, 1 / count), size=size) / count
-            for generator, count in zip(generators, counts, strict=True)
-        ]
-        differences.append(_difference(removals, preservations, weights, reference))
-    low, high = np.quantile(np.concatenate(differences), [(1 - level) / 2, (1 + level) / 2])
-    whole = [np.full((1, count), 1 / count) for count in counts]
-    mean = _difference(removals, preservations, whole, reference)[0]
+    values = np.full((2 * sum(sizes), sum(counts)), np.nan)
+    values[: sum(sizes), : counts[0]] = np.concatenate(removals)
+    values[sum(sizes) :, counts[0] :] = np.concatenate(preservations)
+
+    def differences(means: np.ndarray) -> np.ndarray:
+        points = np.stack(np.split(means, 2, axis=-1), axis=-1)
+        return areas(points[:, : sizes[0]], reference) - areas(points[:, sizes[0] :], reference)
+
+    drawn = differences(resampled_means(values, np.repeat([0, 1], counts), resamples, seed))
+    low, high = percentiles(drawn, level)
+    mean = differences(np.nanmean(values, axis=1)[None])[0]
     return Interval(float(mean), float(low), float(high), sum(counts))
 
 
-def _difference(
-    removals: list[np.ndarray],
-    preservations: list[np.ndarray],
-    weights: list[np.ndarray],
-    reference: tuple[float, float],
-) -> np.ndarray:
-    # (resamples,): hypervolume of the first curve's weighted means minus that of the second's.
-    areas = [
-        _area(np.stack([weights[0] @ removal.T, weights[1] @ preservation.T], axis=-1), reference)
-        for removal, preservation in zip(removals, preservations, strict=True)
-    ]
-    return areas[0] - areas[1]
+def heights(points: np.ndarray, removals: ArrayLike) -> np.ndarray:
+    """H(x) = max(0, max{pᵢ : rᵢ ≥ x}): the front as a staircase, whose area over [0, 1] the hypervolume is.
+
+    Args:
+        points: (..., n, 2), removal r and preservation p of n strengths, for any number of resamples.
+        removals: (k,) each x.
+
+    Returns:
+        (..., k) the best preservation at a removal of x or more; 0 where no strength reaches it.
+    """
+    wanted = np.asarray(removals, dtype=np.float64)
+    found = np.zeros((*points.shape[:-2], len(wanted)))
+    for place in range(points.shape[-2]):
+        removal, preservation = points[..., place, 0, None], points[..., place, 1, None]
+        np.maximum(found, np.where(removal >= wanted, preservation, 0), out=found)
+    return found
 
 
-def _area(points: np.ndarray, reference: tuple[float, float]) -> np.ndarray:
-    # (..., n, 2) → (...): from the highest removal down, the best preservation so far times the step to the next.
+def areas(points: np.ndarray, reference: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
+    """Hypervolumes of many fronts at once; see `hypervolume`.
+
+    Args:
+        points: (..., n, 2), removal and preservation of n strengths.
+        reference: As for `hypervolume`.
+
+    Returns:
+        (...); NaN where a value is NaN.
+    """
+    # From the highest removal down, the best preservation so far times the step to the next.
     above = np.maximum(points - np.asarray(reference), 0)
     order = np.argsort(-above[..., 0], axis=-1)
     removal, preservation = (np.take_along_axis(above[..., i], order, axis=-1) for i in (0, 1))

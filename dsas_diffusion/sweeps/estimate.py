@@ -62,12 +62,13 @@ def estimate(arenas: Sequence[Arena], done: dict[Cell, int], seconds: float, byt
         plan = arena.plan
         twins += sum(not path.is_file() for batch in arena.twin_batches() for path in arena.twin_paths(*batch))
         sizes = {split: sum(map(len, kinds.values())) for split, kinds in arena.prompts.items()}
-        count = len(plan.grid.strengths or plan.grid.around)
-        searched = 0 if plan.grid.strengths else len(plan.grid.search()) * sizes.get("tuning", 0)
-        whole = searched + plan.seeds * count * sum(sizes.values())
+        search = len(plan.grid.search()) * sizes["tuning"]
         for task, technique in plan.units():
             if task != arena.name:
                 continue
+            fixed = plan.fixed(technique)
+            count = len(plan.grid.around if fixed is None else fixed)
+            whole = (search if fixed is None else 0) + plan.seeds * count * sum(sizes.values())
             found = sum(number for cell, number in done.items() if (cell.task, cell.technique) == (task, technique))
             pictures += max(0, whole - found)
             places = [arena.folder / "learned" / task / technique / f"{seed}" for seed in range(plan.seeds)]

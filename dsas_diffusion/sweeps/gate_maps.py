@@ -31,7 +31,9 @@ def localised(arena: Arena, technique: Steering, name: str) -> dict[str, Any]:
         InputError: If the maps can't be written.
     """
     detector, label = arena.judge.detector, next(iter(arena.judge.labels), None)
-    blind = technique.gate == "always" or len(technique.steerers) != 1 or not technique.steerers[0].host(arena.pipe).draws
+    blind = (
+        technique.gate == "always" or len(technique.steerers) != 1 or not technique.steerers[0].host(arena.pipe).draws
+    )
     if detector is None or label is None or blind or KIND not in arena.prompts["heldout"]:
         return {}
     auroc, iou = LocalisationAuroc(), MeanIou()
@@ -41,7 +43,8 @@ def localised(arena: Arena, technique: Steering, name: str) -> dict[str, Any]:
         found = detector(images)
         shown = present(found.probabilities, label)
         regions = found.heat_maps[label].cpu() > INSIDE
-        maps = run.concept_map(*regions.shape[-2:])
+        height, width = regions.shape[-2:]
+        maps = run.concept_map(height, width)
         for measure in (auroc, iou):
             measure.update(maps[shown], regions[shown])
         for number in range(max(0, min(len(images), arena.plan.pictures.kept - start))):

@@ -1,6 +1,8 @@
 """What a sweep is: tasks, techniques, strengths and seeds, read from one YAML file and checked before anything runs."""
 
 import inspect
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -14,7 +16,7 @@ from ..prompt_set import CHECK_GROUPS, Prompt, PromptSet, did_you_mean
 from ..prompts import load_prompts, read_cases
 from ..settings_files import load_settings
 from .steering import Steering
-from .technique import Technique
+from .technique import Technique, check_settings
 
 #: What `use: steering` stands for; anything else names a class as `module:Class`.
 STEERING: Final = "steering"
@@ -29,8 +31,8 @@ class Task:
     Args:
         concepts: Prompt sets to learn from, as `load_prompts` takes them; several are kept out at once.
         prompts: The set whose tuning and held-out prompts are drawn; by default the first of `concepts`.
-        cases: A JSONL or CSV file of held-out prompts with a further field `case`, drawn instead of the set's: figures
-            are then told case by case.
+        cases: Held-out prompts that say which case each is, drawn instead of the set's, as `read_cases` takes them:
+            figures are then told case by case.
         towards: A set that says what is to become of the concept, such as `orchard/blur`; by default the sets' own
             targets.
         labels: The detector's objects of which a picture that shows one shows the concept; by default the label of each
@@ -100,11 +102,18 @@ class Entry:
         use: `"steering"`, or a class that derives from `sweeps.technique.Technique`, as `module:Class`.
         settings: What the class is made with.
         title: How reports call it; by default its name in the plan.
+        strengths: The strengths that are judged, in place of the plan's grid: for a technique that has no more than
+            one, such as words that are struck out.
     """
 
     use: str = STEERING
     settings: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
+    strengths: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.strengths is not None:
+            _check_rising("strengths of a technique", self.strengths)
 
     def make(self) -> Technique:
         """Make the technique, unprepared.
@@ -113,13 +122,7 @@ class Entry:
             InputError: If there is no such class, or it refuses a setting.
         """
         kind: Any = Steering if self.use == STEERING else _imported(self.use)
-        accepted = list(inspect.signature(kind).parameters)
-        for name in self.settings:
-            if name not in accepted:
-                raise InputError(
-                    f"{self.use} has no setting {name!r}.{did_you_mean(name, accepted)} Accepted are "
-                    f"{', '.join(accepted) or 'none'}."
-                )
+        check_settings(self.use, kind, self.settings)
         return kind(**self.settings)
 
 
@@ -150,10 +153,9 @@ class Grid:
     strengths: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        chosen = self.around if self.strengths is None else self.strengths
-        if not chosen or any(not 0 < value < float("inf") for value in chosen) or list(chosen) != sorted(set(chosen)):
-            name = "around" if self.strengths is None else "strengths"
-            raise InputError(f"{name} of the grid is {list(chosen)}; accepted are finite numbers above 0, rising.")
+        _check_rising("around of the grid", self.around)
+        if self.strengths is not None:
+            _check_rising("strengths of the grid", self.strengths)
         if not 0 < self.lowest <= self.highest < float("inf"):
             raise InputError(
                 f"The grid goes from lowest={self.lowest} to highest={self.highest}; accepted are finite numbers above "
@@ -240,12 +242,21 @@ class Plan:
                         f"The {kind} {name!r} can't be a file's name, which it will be. Use letters, digits and dashes."
                     )
 
+    def fixed(self, technique: str) -> Sequence[float] | None:
+        """Give the strengths of a technique that are not searched for; `None` where they are.
+
+        Args:
+            technique: Its name.
+        """
+        own = self.techniques[technique].strengths
+        return self.grid.strengths if own is None else own
+
     def units(self) -> list[tuple[str, str]]:
-        """Give every (task, technique) that there is, one after the other."""
+        """Give every (task, technique) that there is, task after task."""
         return [
             (task, technique)
-            for technique in self.techniques
             for task, about in self.tasks.items()
+            for technique in self.techniques
             if about.techniques is None or technique in about.techniques
         ]
 
@@ -272,6 +283,11 @@ def load_plan(path: str | Path) -> Plan:
         except InputError as error:
             raise InputError(f"{path}, task {name!r}: {error}") from error
     return plan
+
+
+def _check_rising(name: str, values: Sequence[float]) -> None:
+    if not values or any(not 0 < value < float("inf") for value in values) or list(values) != sorted(set(values)):
+        raise InputError(f"{name} is {list(values)}; accepted are finite numbers above 0, rising.")
 
 
 def _check(task: Task, plan: Plan) -> None:
@@ -302,6 +318,8 @@ def _imported(name: str) -> type[Technique]:
             f"There is no technique {name!r}.{did_you_mean(name, [STEERING])} Write {STEERING!r}, or a class as "
             "module:Class, such as benchmarks.baselines.uce:UCE."
         )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does; `dsas` does not
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:

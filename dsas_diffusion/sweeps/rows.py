@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ class Journal:
             return
         try:
             with writing(self.path):
-                file = self.path.open("a+b")
+                file = self.path.open("a+b", buffering=0)
             with file:
                 file.seek(0)
                 content = file.read()
@@ -115,8 +115,9 @@ class Journal:
         end = self._file.seek(0, os.SEEK_END)
         with writing(self.path):
             try:
-                self._file.write(line)
-                self._file.flush()
+                written = 0
+                while written < len(line):
+                    written += self._file.write(line[written:])
                 os.fsync(self._file.fileno())
             except BaseException:
                 self._file.truncate(end)
@@ -140,13 +141,23 @@ def read_rows(folder: Path) -> dict[Cell, list[Row]]:
     Raises:
         InputError: If a file is damaged.
     """
-    found: dict[Cell, list[Row]] = {}
+    return dict(each_cell(folder))
+
+
+def each_cell(folder: Path) -> Iterator[tuple[Cell, list[Row]]]:
+    """Read the same cell by cell, with no more in memory than one technique's rows on one task.
+
+    Args:
+        folder: The sweep's folder.
+
+    Raises:
+        InputError: If a file is damaged.
+    """
     for path in sorted((folder / FOLDER).glob("*/*.jsonl")):
         journal = Journal(folder, path.parent.name, path.stem)
         content = path.read_bytes()
         for cell, batches in _parsed(content[: content.rfind(b"\n") + 1], journal).items():
-            found[cell] = _joined(batches)
-    return found
+            yield cell, _joined(batches)
 
 
 def _parsed(content: bytes, journal: Journal) -> dict[Cell, dict[int, list[Row]]]:
@@ -167,7 +178,11 @@ def _parsed(content: bytes, journal: Journal) -> dict[Cell, dict[int, list[Row]]
 
 def _short(value: float) -> float | None:
     # JSON has neither NaN nor infinity, the PSNR of identical pictures; six digits are more than a picture tells.
-    return None if math.isnan(value) else float(f"{min(value, PSNR_CEILING) if math.isinf(value) else value:.6g}")
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return PSNR_CEILING
+    return int(value) if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def _numbers(columns: Mapping[str, Sequence[float | None]]) -> list[Row]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..errors import InputError
 from ..files import atomic_folder
@@ -18,10 +18,16 @@ from ..methods.base import METHODS
 from ..prompt_set import FIT_GROUPS, PromptSet
 from ..prompts import load_prompts
 from ..training_loop import Training
-from .technique import CallArguments, Conditions, Technique, as_asked
+from .technique import CallArguments, Conditions, Technique, as_asked, check_settings
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+#: Arguments of `fit` that a sweep sets, or that have a setting of their own.
+SET_HERE: Final = (
+    "pipe", "prompts", "tokenizer", "tokens", "chat", "method", "gate", "sites", "towards", "training", "seed",
+    "batch_size", "generation", "progress",
+)  # fmt: skip
 
 
 class Steering(Technique):
@@ -84,9 +90,12 @@ class Steering(Technique):
 
     def _made(self) -> dict[str, Any]:
         """Make the map, the gate and the training that `fit` takes."""
-        method, gate = METHODS[self.method](**self.method_settings), GATES[self.gate](**self.gate_settings)
-        training = None if self.training is None else Training(**self.training)
-        return {"method": method, "gate": gate, "training": training}
+        made: dict[str, Any] = {"method": METHODS[self.method], "gate": GATES[self.gate], "training": Training}
+        given = {"method": self.method_settings, "gate": self.gate_settings, "training": self.training}
+        for name, settings in given.items():
+            check_settings(getattr(self, name) if name != "training" else name, made[name], settings or {})
+        check_settings("fit", fit, self.fit_settings, SET_HERE)
+        return {name: None if settings is None else made[name](**settings) for name, settings in given.items()}
 
     def prepare(
         self, pipe: "DiffusionPipeline", concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
@@ -154,7 +163,9 @@ class Steering(Technique):
 
 
 def _spread(prompts: Sequence[Any], count: int) -> tuple[Any, ...]:
-    """Take some from all over a group, whose halves are of two kinds."""
+    """Take neighbours from all over a group: its halves are of two kinds, and every second prompt lacks the name."""
     if count >= len(prompts):
         return tuple(prompts)
-    return tuple(prompts[number * len(prompts) // count] for number in range(count))
+    pairs = (count + 1) // 2
+    places = [2 * (number * (len(prompts) // 2) // pairs) + side for number in range(pairs) for side in (0, 1)]
+    return tuple(prompts[place] for place in places[:count])

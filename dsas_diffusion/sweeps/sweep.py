@@ -18,17 +18,19 @@ from tqdm import tqdm
 from .. import __version__
 from ..claims import claim, digest
 from ..errors import InputError
+from ..evaluation.presence import Detector, known_objects
 from ..evaluation.report import to_json
 from ..evaluation.rows import Judge
 from ..files import atomic_write, read_json, read_text
 from ..judges import clip_judge, detector_judge
 from ..models import device_of, load_pipeline
-from ..prompts import load_prompts
+from ..prompts import PromptSet, load_prompts
 from .costs import cost
 from .estimate import check_disk, estimate
+from .folder import FORMAT, MANIFEST, PLAN, RUN
 from .gate_maps import localised
-from .plan import Plan, load_plan
-from .report import write_report
+from .plan import Plan, Task, load_plan
+from .report import tell
 from .rows import Journal, read_rows
 from .steering import Steering
 from .unit import Arena, Unit, draw_twins
@@ -37,10 +39,6 @@ if TYPE_CHECKING:
     from accelerate import PartialState
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-MANIFEST: Final = "sweep.json"
-PLAN: Final = "plan.yaml"
-#: What the last run was: a command, a day, a machine. It may differ from run to run, the manifest may not.
-RUN: Final = "run.json"
 #: How long one process waits for another to finish its last technique.
 PATIENCE: Final = timedelta(days=7)
 #: Bytes of a pixel as PNG, about.
@@ -66,7 +64,7 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     """
     asked, folder = load_plan(plan), Path(out)
     state = _processes(device)
-    where = device_of(device) if state.num_processes == 1 else state.device
+    where = device_of(device if state.num_processes == 1 else str(state.device))
     arenas = arenas_of(asked, where, folder)
     if state.is_main_process:
         claim(folder, _settings(asked, arenas, where), MANIFEST, "sweep")
@@ -76,21 +74,21 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     state.wait_for_everyone()
     if dry_run:
         return
+    timed = _firsts(asked) if asked.cost else set()
     with _bar(arenas, folder, state) as bar:
         batches = [(arena, batch) for arena in arenas for batch in arena.twin_batches()]
         for arena, batch in batches[state.process_index :: state.num_processes]:
             bar.update(draw_twins(arena, *batch))
         state.wait_for_everyone()
-        for number, (task, technique) in enumerate(asked.units()):
+        for task, technique in asked.units():
             bar.set_postfix_str(f"{technique}, {task}")
             arena = next(arena for arena in arenas if arena.name == task)
             with Journal(folder, task, technique).opened() as journal:
                 if journal is not None:  # else another process is at it
-                    run_unit(Unit(arena, technique, bar.update), journal, timed=asked.cost and _starts(asked, number))
+                    run_unit(Unit(arena, technique, bar.update), journal, timed=(task, technique) in timed)
     state.wait_for_everyone()
     if state.is_main_process:
-        write_report(folder, folder)
-        print(f"Look at {folder / 'report.html'}; the same as text is in report.md, every figure in report.json.")
+        tell(folder, folder)
 
 
 def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
@@ -146,8 +144,7 @@ def arenas_of(plan: Plan, device: torch.device, folder: Path) -> list[Arena]:
             pipes[where] = load_pipeline(where, device, plan.precision)
         concepts = task.sets()
         about = task.judged().concept
-        labels = tuple(task.labels) or tuple(dict.fromkeys(concept.concept.label for concept in concepts))
-        judge = Judge(detector, clip, about.text, about.alternatives, labels, task.goal)
+        judge = Judge(detector, clip, about.text, about.alternatives, _labels(task, concepts, detector), task.goal)
         found.append(
             Arena(
                 name,
@@ -165,6 +162,14 @@ def arenas_of(plan: Plan, device: torch.device, folder: Path) -> list[Arena]:
     return found
 
 
+def _labels(task: Task, concepts: Sequence[PromptSet], detector: Detector | None) -> tuple[str, ...]:
+    """The detector's objects that stand for the concept; none where it is no object, and CLIP has to tell."""
+    if task.labels or detector is None:
+        return tuple(task.labels)
+    objects = known_objects(detector)
+    return tuple(dict.fromkeys(each.concept.label for each in concepts if each.concept.label in objects))
+
+
 def _processes(device: str | None) -> "PartialState":
     from accelerate import PartialState  # here, since it takes a second to import
 
@@ -175,6 +180,7 @@ def _settings(plan: Plan, arenas: Sequence[Arena], device: torch.device) -> dict
     """Everything that figures depend on, so that those of two settings never stand in one table."""
     pipes = {id(arena.pipe): arena.pipe for arena in arenas}
     return {
+        "format": FORMAT,
         "plan": _plain(plan),
         "prompts": {arena.name: [concept.digest for concept in arena.concepts] for arena in arenas},
         "weights": [
@@ -229,7 +235,9 @@ def _bar(arenas: Sequence[Arena], folder: Path, state: "PartialState") -> tqdm:
     return tqdm(total=total, desc="sweep", unit="picture", disable=not state.is_main_process, smoothing=0.02)
 
 
-def _starts(plan: Plan, number: int) -> bool:
-    """Whether a unit is the first of its technique."""
-    units = plan.units()
-    return number == 0 or units[number - 1][1] != units[number][1]
+def _firsts(plan: Plan) -> set[tuple[str, str]]:
+    """Each technique on the first of its tasks: where its time is measured."""
+    found: dict[str, str] = {}
+    for task, technique in plan.units():
+        found.setdefault(technique, task)
+    return {(task, technique) for technique, task in found.items()}

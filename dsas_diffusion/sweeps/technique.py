@@ -1,5 +1,6 @@
 """The contract of a technique: one way to keep concepts out of pictures, whatever it changes in the pipeline."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from ..prompt_set import PromptSet
+from ..errors import InputError
+from ..prompt_set import PromptSet, did_you_mean
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -90,3 +92,26 @@ def as_asked(texts: Sequence[str]) -> Mapping[str, Any]:
         texts: The prompts of a batch.
     """
     return {"prompt": list(texts)}
+
+
+def check_settings(what: str, made: Callable[..., Any], settings: Mapping[str, Any], taken: Sequence[str] = ()) -> None:
+    """Refuse settings that a class or function does not take.
+
+    Args:
+        what: How messages call it.
+        made: The class or function.
+        settings: Name → value.
+        taken: Arguments that are set otherwise.
+
+    Raises:
+        InputError: At the first that is unknown.
+    """
+    parameters = inspect.signature(made).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    accepted = [name for name in named if name not in taken]
+    for name in settings:
+        if name not in accepted:
+            raise InputError(
+                f"{what} has no setting {name!r}.{did_you_mean(name, accepted)} Accepted are "
+                f"{', '.join(accepted) or 'none'}."
+            )

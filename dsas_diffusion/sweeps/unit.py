@@ -150,8 +150,9 @@ class Unit:
             InputError: If the technique can't be learned, or the folder can't be written.
         """
         grid = self.arena.plan.grid
-        centre = None if grid.strengths is not None else self._centre(journal)
-        strengths = list(grid.strengths or ()) if centre is None else [centre * factor for factor in grid.around]
+        fixed = self.arena.plan.fixed(self.name)
+        centre = None if fixed is not None else self._centre(journal)
+        strengths = list(fixed or ()) if centre is None else [centre * factor for factor in grid.around]
         for seed in range(self.arena.plan.seeds):
             for split in self.arena.prompts:
                 for strength in strengths:

@@ -14,6 +14,8 @@ from dsas_diffusion.evaluation.bootstrap import (
     bootstrap_ratio,
     paired_bootstrap,
     paired_bootstrap_ratio,
+    percentiles,
+    resampled_means,
 )
 
 NAN = float("nan")
@@ -143,3 +145,39 @@ def test_ratios_that_are_none():
         paired_bootstrap_ratio([1.0] * 3, [1.0] * 3, [1.0] * 2, [1.0] * 2)
     with pytest.raises(InputError, match="level is 1"):
         bootstrap_ratio([1.0, 2.0], [1.0, 1.0], level=1)
+
+
+def test_resampled_means_against_loops():
+    """Prompts of each group among their own, the same ones for every row, those without a value left out."""
+    values = np.random.default_rng(5).random((3, 9))
+    values[1, 2:5] = NAN
+    groups = np.array(["b", "a", "b", "a", "a", "b", "b", "a", "c"])
+    found = resampled_means(values, groups, 50, seed=7)
+    generators = dict(zip("bac", np.random.default_rng(7).spawn(3), strict=True))
+    places = {name: np.flatnonzero(groups == name) for name in "bac"}
+    counts = {name: generators[name].multinomial(len(p), np.full(len(p), 1 / len(p)), 50) for name, p in places.items()}
+    for number, row in enumerate(found):
+        drawn = [i for name, p in places.items() for i in np.repeat(p, counts[name][number])]
+        assert len(drawn) == 9
+        assert drawn.count(8) == 1
+        assert row == pytest.approx([np.mean([v[i] for i in drawn if not np.isnan(v[i])]) for v in values])
+    low, high = percentiles(found, 0.9)
+    assert low == pytest.approx(np.quantile(found, 0.05, axis=0))
+    assert high == pytest.approx(np.quantile(found, 0.95, axis=0))
+
+
+def test_resampled_means_of_nothing_and_of_one_group():
+    rows = np.stack([np.arange(30.0), np.full(30, NAN), np.where(np.arange(30) == 4, 1.0, NAN)])
+    found = resampled_means(rows, np.zeros(30), 2000)
+    assert np.isnan(found[:, 1]).all()
+    # One prompt has a value: it is drawn in all but (29/30)^30 of the resamples, always with that value.
+    assert np.isnan(found[:, 2]).mean() == pytest.approx((29 / 30) ** 30, abs=0.04)
+    low, high = percentiles(found)
+    assert np.isnan([low[1], high[1]]).all()
+    assert (low[2], high[2]) == (1, 1)
+    plain = bootstrap_interval(rows[0])
+    assert (low[0], high[0]) == pytest.approx((plain.low, plain.high), rel=0.05)
+    with pytest.raises(InputError, match=r"shape \(3, 30\) and groups \(2,\)"):
+        resampled_means(rows, [1, 2])
+    with pytest.raises(InputError, match="infinite value"):
+        resampled_means([[np.inf, 1]], [0, 0])

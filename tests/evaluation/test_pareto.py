@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation import pareto as module
-from dsas_diffusion.evaluation.pareto import Curve, hypervolume, paired_hypervolume, pareto_front
+from dsas_diffusion.evaluation import bootstrap
+from dsas_diffusion.evaluation.pareto import Curve, areas, heights, hypervolume, paired_hypervolume, pareto_front
 
 NAN = float("nan")
 STAIRCASE = [(0.0, 1.0), (0.25, 0.9), (0.5, 0.6), (0.4, 0.5), (1.0, 0.2)]
@@ -148,7 +148,7 @@ def test_seeds_and_parts_of_the_resamples(monkeypatch):
     assert whole == paired_hypervolume(one, two, resamples=501, seed=np.random.default_rng(0))
     assert whole != paired_hypervolume(one, two, resamples=501, seed=1)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
-    monkeypatch.setattr(module, "DRAWS", 24 * 100)  # a hundred resamples at a time
+    monkeypatch.setattr(bootstrap, "DRAWS", 48 * 100)  # a hundred resamples at a time
     assert paired_hypervolume(one, two, resamples=501) == whole
 
 
@@ -170,3 +170,13 @@ def test_bad_input():
     for settings in ({"level": 1.0}, {"resamples": 0}):
         with pytest.raises(InputError, match="a level between 0 and 1"):
             paired_hypervolume(one, one, **settings)
+
+
+def test_heights_are_the_staircase_and_many_fronts_go_at_once():
+    points = np.random.default_rng(3).random((4, 6, 2))
+    removals = np.linspace(0.0005, 0.9995, 1000)
+    found = heights(points, removals)
+    for one, height in zip(points, found, strict=True):
+        assert height.tolist() == [max([p for r, p in one if r >= x], default=0) for x in removals]
+        assert height.mean() == pytest.approx(hypervolume(one), abs=2e-3)  # the area is the integral
+    assert areas(points) == pytest.approx([hypervolume(one) for one in points])

@@ -5,6 +5,8 @@ import ot
 import pytest
 import torch
 from scipy.stats import linregress
+from sklearn.covariance import LedoitWolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -233,3 +235,58 @@ def test_iti_is_a_standard_deviation_along_a_unit_direction(samples):
         along = direction / np.linalg.norm(direction)
         found = METHODS[name]().reset(6).fit(source, target)
         assert np.allclose(found.shift.numpy(), along * (both @ along).std(), atol=1e-4)
+
+
+def test_midsteer_reads_by_linear_discriminant_analysis_and_takes_the_means_together(samples):
+    generator = torch.Generator().manual_seed(1)
+    mixed = torch.randn(6, 6, generator=generator)  # channels that vary together
+    source, target = (group @ mixed for group in samples)
+    found = METHODS["midsteer"]().reset(6).fit(source, target)
+    both = np.concatenate([source, target]).astype(np.float64)
+    within = np.concatenate([group - group.mean(0) for group in (source.double().numpy(), target.double().numpy())])
+    covariance = LedoitWolf(assume_centered=True).fit(within)
+    judge = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=_Given(covariance.covariance_))
+    direction = judge.fit(both, np.repeat([1, 0], [len(source), len(target)])).coef_[0]
+    cosine = direction @ found.probe.numpy() / np.linalg.norm(direction) / found.probe.norm()
+    assert cosine == pytest.approx(1, abs=1e-4)
+    one, other = source.mean(0), target.mean(0)
+    assert torch.allclose(found(one), other, atol=1e-4)
+    assert torch.allclose(found(other), other, atol=1e-4)
+    beyond = other - (one - other)
+    assert torch.allclose(found(beyond), beyond, atol=1e-4)  # what points away from the concept is not touched
+
+
+class _Given:
+    """A covariance that is known already, for scikit-learn, which would weight the classes by their numbers."""
+
+    def __init__(self, covariance):
+        self.covariance_ = covariance
+
+    def fit(self, _):
+        return self
+
+
+def test_midsteer_is_leace_where_nothing_is_clipped():
+    """LEACE's own formula, which whitens by a root of the whole covariance, about the target's mean."""
+    generator = torch.Generator().manual_seed(2)
+    mixed = torch.randn(5, 5, generator=generator, dtype=torch.double)
+    labels = torch.arange(4000) % 2
+    points = torch.randn(4000, 5, generator=generator, dtype=torch.double) @ mixed
+    points += labels[:, None] * 3.0 * mixed[0]  # far apart, so that every source point reads above 0
+    source, target = points[labels == 1], points[labels == 0]
+    found = METHODS["midsteer"]().reset(5).fit(source.float(), target.float())
+    values, basis = torch.linalg.eigh(torch.cov(points.T, correction=0))
+    root, inverse = (basis @ torch.diag(values**power) @ basis.T for power in (0.5, -0.5))
+    u = inverse @ (source.mean(0) - target.mean(0))
+    projector = root @ torch.outer(u, u) @ inverse / (u @ u)
+    expected = source - (source - target.mean(0)) @ projector.T
+    moved = found(source.float()).double()
+    unclipped = (source.float() @ found.probe - found.threshold) > 0
+    assert unclipped.float().mean() > 0.98
+    change = (source - expected)[unclipped].norm()
+    assert (moved - expected)[unclipped].norm() < 0.02 * change  # shrinkage moves it a little
+
+
+def test_midsteer_without_spread_is_refused():
+    with pytest.raises(InputError, match="no covariance to whiten by"):
+        METHODS["midsteer"]().reset(3).fit(torch.ones(4, 3), torch.zeros(4, 3))

@@ -1,0 +1,188 @@
+"""Moments of the pipeline's own runs, on which weights are fine-tuned: noisy latents and what was predicted there."""
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from dsas_diffusion.backends.diffusion import generate
+from dsas_diffusion.errors import InputError
+from dsas_diffusion.hooks.guidance import denoiser_of
+
+from .calls import Call
+from .texts import Text
+
+#: The layers through which text enters: a U-Net's cross-attention, and a transformer's text side of joint attention.
+TEXT_LAYERS: Final = re.compile(r"\.attn2\.(to_[qkv]|to_out\.0)$|\.attn\.(add_[qkv]_proj|to_add_out)$")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """n (picture, step) of runs under guidance, by the untouched model.
+
+    Args:
+        sample: (n, channels, height, width), noisy latents.
+        timestep: (n,).
+        prompt: (n,), which prompt was drawn.
+        states: (n, tokens, channels), the prompt's text states.
+        pooled: (n, channels), or (n, 0) where the denoiser takes none.
+        empty: What was predicted for the empty prompt, like `sample`.
+        text: What was predicted for the prompt, like `sample`.
+    """
+
+    sample: Tensor
+    timestep: Tensor
+    prompt: Tensor
+    states: Tensor
+    pooled: Tensor
+    empty: Tensor
+    text: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    def at(self, rows: Tensor) -> "Moments":
+        """Give some of them.
+
+        Args:
+            rows: Their numbers.
+        """
+        return Moments(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+
+    def ask(self, denoiser: nn.Module, text: Text | None = None) -> Tensor:
+        """Ask a denoiser at these moments.
+
+        Args:
+            denoiser: The U-Net or transformer.
+            text: Another prompt for each, instead of the one that was drawn.
+        """
+        states, pooled = (self.states, self.pooled) if text is None else (text.states, text.pooled)
+        takes = pooled is not None and pooled.shape[1] > 0
+        return Call(self.sample, self.timestep, states, pooled if takes else None).ask(denoiser)
+
+
+def moments_of(
+    pipe: DiffusionPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    generation: Mapping[str, Any],
+    batch_size: int,
+    guidance: float,
+) -> Moments:
+    """Draw prompts under guidance, to latents only, and keep every step.
+
+    Args:
+        pipe: The pipeline; comes out as it went in.
+        prompts: What is drawn.
+        seeds: One a prompt.
+        generation: Sampling settings.
+        batch_size: Prompts a pipeline call.
+        guidance: The guidance scale in the place of the settings' own.
+
+    Raises:
+        InputError: If it is no guidance.
+    """
+    if guidance <= 1:
+        raise InputError(f"The runs to learn from need guidance: a scale above 1, but it is {guidance}. 3 is usual.")
+    found: list[Moments] = []
+    drawn = 0
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        call = Call.read(args, kwargs)
+        half = len(call.sample) // 2
+        empty, text = output[0].chunk(2)
+        found.append(
+            Moments(
+                call.sample[half:],
+                call.timestep.expand(half) if call.timestep.ndim == 0 else call.timestep[half:],
+                torch.arange(drawn, drawn + half),
+                call.states[half:],
+                call.sample.new_zeros(half, 0) if call.pooled is None else call.pooled[half:],
+                empty,
+                text,
+            )
+        )
+
+    settings = {**generation, "guidance_scale": guidance, "output_type": "latent"}
+    handle = denoiser_of(pipe).register_forward_hook(keep, with_kwargs=True)
+    try:
+        for latents in generate(pipe, prompts, seeds, batch_size=batch_size, generation=settings):
+            drawn += len(latents)
+    finally:
+        handle.remove()
+    return Moments(**{one.name: torch.cat([getattr(each, one.name) for each in found]) for one in fields(Moments)})
+
+
+def text_layers(denoiser: nn.Module) -> list[str]:
+    """Give the names of the linear layers through which text enters.
+
+    Args:
+        denoiser: The U-Net or transformer.
+
+    Raises:
+        InputError: If there are none.
+    """
+    found = [name for name, _ in denoiser.named_modules() if TEXT_LAYERS.search(name)]
+    if not found:
+        raise InputError(f"A {type(denoiser).__name__} has no cross-attention or joint attention to fine-tune.")
+    return found
+
+
+def frozen_copy(denoiser: nn.Module) -> nn.Module:
+    """Give a copy to fine-tune, so that the pipeline's own is never touched; nothing in it is trained yet.
+
+    Args:
+        denoiser: The U-Net or transformer.
+    """
+    return copy.deepcopy(denoiser).requires_grad_(False).eval()
+
+
+def descend(
+    parameters: Sequence[nn.Parameter],
+    loss: Callable[[Tensor], Tensor],
+    moments: int,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+) -> None:
+    """Fit parameters by Adam on moments drawn at random.
+
+    Args:
+        parameters: What is trained.
+        loss: From numbers of moments to the loss.
+        moments: How many there are.
+        steps: Optimiser steps.
+        batch: Moments a step.
+        rate: Learning rate.
+        seed: Of the draws.
+    """
+    optimiser = torch.optim.Adam(parameters, lr=rate)
+    drawn = _drawn(moments, batch, seed)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        with torch.enable_grad():
+            loss(next(drawn)).backward()
+        optimiser.step()
+
+
+def _drawn(count: int, batch: int, seed: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randint(count, (batch,), generator=generator)
+
+
+def checked_training(steps: int, batch: int, rate: float) -> None:
+    """Refuse settings of a training that can't be.
+
+    Raises:
+        InputError: If one is not positive.
+    """
+    if steps < 1 or batch < 1 or rate <= 0:
+        raise InputError(f"steps is {steps}, batch {batch} and rate {rate}; accepted are numbers above 0.")

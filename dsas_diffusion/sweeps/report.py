@@ -1,0 +1,96 @@
+"""`dsas report`: a sweep's figures as a page, a text and a file of figures."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..evaluation.report import format_table, to_json
+from ..files import atomic_folder, atomic_write
+from .export import check_export, export_rows
+from .findings import findings
+from .folder import read_sweep
+from .report_page import page
+from .report_parts import parts
+from .report_tables import VERDICTS, title
+from .report_text import FILES, files, markdown
+
+
+def report(sweep: str, out: str = "outputs/report", export: str | None = None) -> None:
+    """Tell what a sweep found: fronts, comparisons, operating points, pictures.
+
+    Writes report.html, one file that needs nothing else; report.md with report_files beside it; and report.json with
+    every figure. The sweep may still be running: what is not whole is named, and nothing is told from it.
+
+    Args:
+        sweep: The folder of `dsas sweep`.
+        out: Folder for the report, which may be the sweep's own.
+        export: A .csv or .jsonl file for every row, one a picture.
+
+    Raises:
+        InputError: If the folder holds no sweep, none of its cells is whole, something is damaged, or a file can't be
+            written.
+    """
+    if export is not None:
+        check_export(export)
+    if export is not None:
+        print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
+    tell(Path(sweep), Path(out))
+
+
+def tell(folder: Path, out: Path) -> None:
+    """Write a report, and print what a reader is told of first.
+
+    Args:
+        folder: The sweep's.
+        out: Where to.
+
+    Raises:
+        InputError: As for :func:`write_report`.
+    """
+    print(_told(write_report(folder, out)))
+    print(f"\nLook at {out / 'report.html'}; the same as text is in report.md, every figure in report.json.")
+
+
+def write_report(folder: Path, out: Path, resamples: int = 10_000) -> dict[str, Any]:
+    """Write a report's files.
+
+    Args:
+        folder: The sweep's.
+        out: Where to, which may be the same.
+        resamples: How many resamples intervals are made from.
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        InputError: If there is nothing to tell, something is damaged, or a file can't be written.
+    """
+    sweep = read_sweep(folder)
+    if not sweep.cells:
+        raise InputError(
+            f"No cell of the sweep in {folder} is whole yet, so there is nothing to tell. Let `dsas sweep` go on; what "
+            "is there is kept."
+        )
+    found = findings(sweep, resamples)
+    blocks = parts(sweep, found)
+    with atomic_folder(out / FILES, overwrite=("*.svg", "*.png")) as temporary:
+        for name, content in files(blocks).items():
+            (temporary / name).write_bytes(content)
+    atomic_write(out / "report.json", to_json(found))
+    atomic_write(out / "report.md", markdown(found["title"], blocks))
+    atomic_write(out / "report.html", page(found["title"], blocks))
+    return found
+
+
+def _told(found: dict[str, Any]) -> str:
+    """The comparisons that a reader is told of first, for the terminal."""
+    rows = [
+        [title(found, pair["first"]), title(found, pair["second"]), scope["name"], pair["plane"], pair["difference"][0],
+         *pair["difference"][1:], VERDICTS[pair["verdict"]]]
+        for scope in found["scopes"]
+        if scope["headline"]
+        for pair in scope["comparisons"]
+    ]  # fmt: skip
+    columns = {"this": "", "against": "", "on": "", "removal and": "", "difference": "+.4f", "95% from": "+.4f",
+               "to": "+.4f", "is": ""}  # fmt: skip
+    return format_table(rows, columns) if rows else "Nothing is compared yet; see what is missing in the report."
