@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->")
+FILE = re.compile(r"<!-- file: (\S+) -->")
 FENCE = re.compile(r"```(\w*)$")
 INLINE = re.compile(r"`(?:OMP_NUM_THREADS=1 )?dsas ((?:[a-z]+ )*[a-z]+(?: [^`]*)?)`")
 
@@ -21,6 +22,7 @@ class Block:
         language: What the fence says; empty where it says nothing.
         text: What is inside.
         excuse: Why it is not run, as the comment before it says; empty where it is run.
+        file: Where it is to be saved, as the comment before it says; empty where it is no file.
     """
 
     page: str
@@ -28,6 +30,7 @@ class Block:
     language: str
     text: str
     excuse: str = ""
+    file: str = ""
 
     @property
     def commands(self) -> list[list[str]]:
@@ -40,7 +43,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether there is anything to run, whatever its comment says."""
-        return self.language == "python" or bool(self.commands)
+        return self.language == "python" or bool(self.commands or self.file)
 
 
 def pages() -> list[str]:
@@ -50,22 +53,22 @@ def pages() -> list[str]:
 
 def blocks_of(page: str) -> list[Block]:
     """The fenced blocks of a page, in order."""
-    found: list[Block] = []
+    blocks: list[Block] = []
     inside, said = None, ""
     for number, line in enumerate((ROOT / page).read_text(encoding="utf-8").splitlines(), 1):
         fence = FENCE.match(line)
         if inside is None and fence:
-            excuse = NOT_RUN.fullmatch(said)
-            inside = (number + 1, fence[1], excuse[1] if excuse else "", [])
+            comments = [found[1] if (found := mark.fullmatch(said)) else "" for mark in (NOT_RUN, FILE)]
+            inside = (number + 1, fence[1], comments, [])
         elif inside is not None and line == "```":
-            found.append(Block(page, inside[0], inside[1], "\n".join(inside[3]) + "\n", inside[2]))
+            blocks.append(Block(page, inside[0], inside[1], "\n".join(inside[3]) + "\n", *inside[2]))
             inside, said = None, ""
         elif inside is not None:
             inside[3].append(line)
         elif line.strip():
             said = line.strip()
     assert inside is None, f"{page}: a fence is not closed"
-    return found
+    return blocks
 
 
 def inline_commands(page: str) -> list[list[str]]:

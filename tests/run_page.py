@@ -7,6 +7,7 @@ in float32, since half precision takes many times as long there.
 """
 
 import sys
+from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
@@ -30,6 +31,8 @@ def run(page: str) -> None:
             if mark in block.text:
                 prepare(names)
         print(f"{page}, line {block.line}", flush=True)
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
         if block.language == "python":
             text = "\n" * (block.line - 1) + block.text  # so that a traceback tells the page's own line
             exec(compile(text, page, "exec"), names)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import dsas_diffusion
+from dsas_diffusion import orchard, prompts
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
 
+ROOT = Path(__file__).parents[1]
 ERRORS = {"InputError", "UnknownNameError", "DivergedError"}
 #: What still raises without saying so.
 OPEN = {"dsas_diffusion.evaluation.clip.ClipJudge"}
@@ -35,7 +37,7 @@ def public() -> dict[str, object]:
 
 def measures() -> dict[str, object]:
     """What the page of the evaluation's API lists."""
-    page = (Path(__file__).parents[1] / "docs" / "api" / "evaluation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "api" / "evaluation.md").read_text(encoding="utf-8")
     names = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
     return {name: getattr(import_module(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names}
 
@@ -122,6 +124,20 @@ def test_tensors_have_shapes(name):
                 )
                 assert told, f"{name}.{function.name}: {argument.arg}"
                 assert re.search(r"\([\w\s,·.]+\)", told[1]), f"{name}.{function.name}: {argument.arg} has no shape"
+
+
+def test_every_public_name_has_a_place_in_the_api():
+    """On any of its pages; classes of methods and gates too."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.md"))
+    listed = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+    for name in dsas_diffusion.__all__:
+        assert name == "__version__" or {f"dsas_diffusion.{name}", f"dsas_diffusion.prompts.{name}"} & listed, name
+    for module in (orchard, prompts):
+        assert {f"{module.__name__}.{name}" for name in module.__all__} <= listed
+    assert {f"{kind.__module__}.{kind.__name__}" for kind in family().values()} <= listed
+    for name in listed:
+        module, _, last = name.rpartition(".")
+        assert hasattr(import_module(module), last), name
 
 
 @pytest.mark.parametrize("name", family())
