@@ -226,7 +226,7 @@ TOPICS = (
         "Sweeps",
         "A folder holds a sweep with other settings, a plan names what is not there, or the disk can't hold what "
         "is asked for.",
-        ("sweep.py", "sweep_*.py", "sweeps/*.py"),
+        ("sweeps/*.py",),
     ),
     Topic(
         "Recipes and studies",
