@@ -1,6 +1,7 @@
 """What README.md takes for granted before some of its snippets, which stand there alone and not one after the other."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ Names = dict[str, Any]
 
 
 def _another_steerer(names: Names) -> None:
-    dsas.fit(names["pipe"], "banana", generation={"num_inference_steps": 2}).save_pretrained("apple-off")
+    prompts = dsas.load_prompts("banana")
+    apples = replace(prompts, concept=replace(prompts.concept, label="apple"))
+    dsas.fit(names["pipe"], apples, generation={"num_inference_steps": 2}).save_pretrained("apple-off")
 
 
 def _steerer_of_flux(names: Names) -> None:
