@@ -5,8 +5,9 @@ JOBS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.set-up
 TESTS := .venv/.set-up-for-tests
+DOCS := .venv/.set-up-for-docs
 
-.PHONY: setup demo test test-full check format tree bench clean
+.PHONY: setup demo test test-full check format tree docs bench clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,7 @@ check: $(STAMP)
 	$(BIN)/python tools/readme_tree.py --check
 	$(BIN)/python tools/family_tables.py --check
 	$(BIN)/python tools/compatibility.py --check
+	$(BIN)/python tools/error_page.py --check
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -51,11 +53,19 @@ tree: $(STAMP)
 	$(BIN)/python tools/readme_tree.py
 	$(BIN)/python tools/family_tables.py
 	$(BIN)/python tools/compatibility.py
+	$(BIN)/python tools/error_page.py
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]' -c constraints.txt
+	touch $@
+
+docs: $(DOCS)
+	$(BIN)/mkdocs build --strict
 
 # Five minutes on two cores; `benchmarks/plans` has the larger tables.
 bench: $(STAMP)
 	$(BIN)/dsas sweep --plan benchmarks/plans/quick.yaml --out outputs/bench
 
 clean:
-	rm -rf build dist outputs .pytest_cache .ruff_cache
+	rm -rf build dist site outputs .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

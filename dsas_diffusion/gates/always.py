@@ -13,6 +13,9 @@ class AlwaysGate(Gate):
     """h(t) = 1.
 
     With it the site weight is 1 too, so that steering is what the method does by itself.
+
+    References:
+        Dynamically Scaled Activation Steering, arXiv 2512.03661, section 3: vanilla steering is h = 1.
     """
 
     name: ClassVar[str] = "always"

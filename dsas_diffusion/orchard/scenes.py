@@ -59,7 +59,13 @@ class ObjectSpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A scene before it is drawn: its objects, the ground they lie on, and the look."""
+    """A scene before it is drawn.
+
+    Args:
+        objects: In the order in which they are drawn; a later one may lie on an earlier one.
+        ground: What they lie on, one of `GROUNDS`.
+        look: How it is drawn, one of `LOOKS`.
+    """
 
     objects: tuple[ObjectSpec, ...]
     ground: str
