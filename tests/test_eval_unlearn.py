@@ -118,7 +118,6 @@ def test_what_cannot_be_used_is_refused(places, change, message):
 
 def test_the_benchmark_runs_it(places, tmp_path, monkeypatch):
     """In Eval-Unlearn itself (the extra `unlearn`), found by the entry point, with a metric of the test's own."""
-    pytest.importorskip("eval_unlearn")
     from eval_unlearn.registry import register_metric
     from eval_unlearn.runners.single_benchmark_runner import SingleBenchmarkRunner
     from eval_unlearn.types import Dataset, MetricResult
