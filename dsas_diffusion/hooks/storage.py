@@ -153,8 +153,9 @@ def read(folder: str | Path) -> tuple[dict[str, Any], list[SteeredSite], Card]:
             factor: _site(place, f"'reads' of a site in {folder / MANIFEST}") for factor, place in row["reads"].items()
         }
         gate, method = _built(GATES, manifest["gate"], folder), _built(METHODS, manifest["method"], folder)
-        gate.reset(*(reads.get(factor, site).channels for factor in gate.factors))
-        for part, module in (("gate", gate), ("method", method.reset(site.channels))):
+        _sized(gate, [reads.get(factor, site).channels for factor in gate.factors], folder)
+        _sized(method, [site.channels], folder)
+        for part, module in (("gate", gate), ("method", method)):
             prefix = f"{site.path}/{part}."
             found = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             _fill(module, found, f"{prefix}* in {folder / TENSORS}")
@@ -214,7 +215,7 @@ def _check(found: Any, wanted: dict[str, Any], place: str) -> None:
     if not isinstance(found, dict):
         raise InputError(f"{place} must hold a JSON object, but holds {type(found).__name__}. Save the steerer again.")
     for key, kind in wanted.items():
-        if not isinstance(found.get(key), kind) or isinstance(found[key], bool):
+        if key not in found or not isinstance(found[key], kind) or isinstance(found[key], bool):
             raise InputError(
                 f"{place} has {'a wrong' if key in found else 'no'} entry {key!r}. The file is damaged or not a "
                 "steerer's: save it again with `save_pretrained`."
@@ -232,11 +233,24 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _built(registry: Any, part: dict[str, Any], folder: Path) -> Any:
     try:
-        return registry[part["name"]](**part["settings"])
-    except TypeError as error:
+        with torch.device("meta"):
+            return registry[part["name"]](**part["settings"])
+    except (TypeError, RuntimeError, OverflowError) as error:
         raise InputError(
-            f"{folder / MANIFEST} has settings for {part['name']!r} that this version does not know: {error}. "
+            f"{folder / MANIFEST} has settings for {part['name']!r} that this version can't use: {error}. "
             "Install the version that wrote it, or fit again."
+        ) from error
+
+
+def _sized(part: Any, channels: list[int], folder: Path) -> None:
+    """Give a gate or method its shapes; nothing is set aside for them before the file is seen to hold such tensors."""
+    try:
+        with torch.device("meta"):
+            part.reset(*channels)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise InputError(
+            f"{folder / MANIFEST} has a site of {', '.join(map(str, channels))} channels, or settings of "
+            f"{part.name!r}, of which no tensor can be made. The file is damaged: save the steerer again."
         ) from error
 
 
