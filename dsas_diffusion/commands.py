@@ -1,36 +1,27 @@
-"""`dsas fit`, `calibrate`, `generate` and `inspect`: any pipeline or language model, any prompt set, any steerer."""
+"""`dsas fit`, `calibrate` and `generate`: any pipeline or language model, any prompt set, any steerer."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from PIL import Image
-
-from .backends.diffusion import quiet
 from .calibration import calibrate as find_strength
-from .continuing import TOKENS, Writer, as_jsonl, continue_twins, continued_card, sampling, shown
-from .drawing import draw, draw_twins, pictured_card, write_prompts
+from .command_options import Switch, asked_prompts, load_model, templated, writes
+from .continuing import CONTINUATIONS, TOKENS, Writer, continue_into, continued_card, sampling, shown
+from .drawing import GRID, draw_into, pictured_card
 from .errors import InputError
-from .evaluation.gate_pictures import overlay
-from .evaluation.report import contact_sheet, format_table
+from .evaluation.report import format_table
 from .files import atomic_folder
 from .fit_settings import Estimation
 from .fitting import fit as learn
 from .hooks.calls import Tokens
-from .hooks.hosts import Host, host_of
-from .hooks.shapes import Shape, shapes_of
-from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
 from .hooks.storage import FILES
-from .hooks.text_encoders import TextEncoders
+from .inspecting import described
 from .judges import concept_judge
 from .learning import MapFrom, Weighting
-from .models import ORCHARD_LANGUAGE, Precision, device_of, is_language, load_language, load_pipeline
-from .prompts import Prompt, load_prompts, read_prompts
+from .models import Precision, device_of
+from .prompts import load_prompts
+from .text_judges import classifier_for, concept_teller
 from .training_loop import Training
-
-_DRAWN = ("steered", "unsteered", "prompts.jsonl", "grid.png", "gates.png")
-_WRITTEN = ("continuations.jsonl",)
 
 
 def fit(
@@ -104,14 +95,14 @@ def fit(
     concept = load_prompts(prompts)
     drawing = _generation(num_inference_steps, guidance_scale)
     writing = {"tokens": tokens, "chat": chat or None, "max_new_tokens": max_new_tokens}
-    language = _is_language(model, drawing, writing)
+    language = writes(model, drawing, writing)
     if language and tokens in (None, "prompt") and max_new_tokens is not None:
         raise InputError(
             "max_new_tokens says how far prompts are continued, but tokens=prompt learns from the prompts alone. Add "
             "--tokens continuation or both, or leave it out."
         )
     continuing = _continuing(max_new_tokens)
-    pipe, tokenizer = _loaded(model, language, device, precision)
+    pipe, tokenizer = load_model(model, language, device, precision)
     generation = continuing if language and tokens not in (None, "prompt") else drawing
     with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:  # a taken place is refused at once
         steerer = learn(
@@ -142,7 +133,7 @@ def fit(
         elif picture:
             steerer.card = pictured_card(pipe, steerer, concept, batch_size=batch_size)
         steerer.save_pretrained(folder, overwrite=True)
-    print(_described(steerer))
+    print(described(steerer))
     print(f"\nSaved to {out}. Try it: dsas generate --model {model} --steerer {out} --prompt TEXT --out FOLDER")
 
 
@@ -153,7 +144,8 @@ def calibrate(
     model: str = "orchard",
     removal: float | None = None,
     budget: float | None = None,
-    judge: str = "detector",
+    judge: str = "auto",
+    label: str | None = None,
     highest: float = 8.0,
     batch_size: int = 16,
     picture: bool = True,
@@ -165,37 +157,55 @@ def calibrate(
 
     Args:
         steerer: The steerer's folder or hub id.
-        prompts: A prompt set with tuning prompts: a bundled name such as orchard/banana, a folder, or a file.
+        prompts: A prompt set with tuning prompts: a bundled name such as orchard/banana or orchard/rudeness, a folder,
+            or a file.
         out: Folder for the calibrated steerer.
-        model: The pipeline that the steerer was fitted on: orchard, a folder in Diffusers' format, or a hub id.
-        removal: Share of the pictures that show the concept unsteered and shall not when steered, such as 0.9.
-        budget: How much control pictures may change at most, as a mean difference from 0 to 1, such as 0.01; instead of
-            removal.
+        model: The model that the steerer was fitted on: a pipeline (orchard, a folder in Diffusers' format, a hub id)
+            or a language model (orchard/language, a folder in Transformers' format, a hub id).
+        removal: Share of the pictures or continuations that show the concept unsteered and shall not when steered, such
+            as 0.9.
+        budget: How much control prompts may change at most, instead of removal: pictures by a mean difference from 0
+            to 1, such as 0.01; of continuations the share that is not word for word the same, such as 0.05.
         judge: What says whether a picture shows the concept: detector (Orchard's), or a CLIP as for dsas evaluate
-            images (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts.
+            images (orchard, a folder, hf-hub:owner/name, ViT-B-32:TAG), which chooses between the set's texts; or
+            whether a continuation does, as the classifier of dsas evaluate text (orchard, a folder, a hub id). auto is
+            the detector, and for texts what is auto there.
+        label: The label that counts, of a classifier of texts; by default toxic.
         highest: The largest strength to try.
         batch_size: Prompts at a time.
         picture: Draw a few prompts without and with steering for the steerer's model card.
-        precision: The type of the pipeline's weights.
+        precision: The type of the model's weights.
         device: Where to compute, such as cpu or cuda; by default the GPU if there is one.
         overwrite: Replace a steerer that is there already.
 
     Raises:
         InputError: If something handed in can't be used, or no strength removes enough.
     """
-    if is_language(model):
-        raise InputError(
-            f"{model!r} is a language model, and calibrate judges pictures. Compare a few strengths of its steerer by "
-            "`dsas generate --strength`, and fit it again with the --strength that you choose."
-        )
+    language = writes(model, {}, {"label": label})
     loaded, concept, where = Steerer.from_pretrained(steerer), load_prompts(prompts), device_of(device)
-    shows = None if removal is None else concept_judge(judge, concept, where)
-    pipe = load_pipeline(model, where, precision)
+    shows: Any = None
+    if removal is not None and language:
+        shows = concept_teller(classifier_for(judge, model), label or "toxic", where, batch_size)
+    elif removal is not None:
+        shows = concept_judge("detector" if judge == "auto" else judge, concept, where)
+    pipe, tokenizer = load_model(model, language, device, precision)
     with atomic_folder(out, overwrite=FILES if overwrite else False) as folder:
         found = find_strength(
-            pipe, loaded, concept, removal=removal, shows=shows, budget=budget, highest=highest, batch_size=batch_size
+            pipe,
+            loaded,
+            concept,
+            tokenizer=tokenizer,
+            removal=removal,
+            shows=shows,
+            budget=budget,
+            highest=highest,
+            batch_size=batch_size,
         )
-        if picture:
+        if picture and language:
+            generation = {"max_new_tokens": TOKENS, **loaded.manifest["generation"]}
+            writer = Writer(pipe, tokenizer, generation, batch_size=batch_size, chat=templated(loaded, "auto"))
+            loaded.card = continued_card(writer, loaded, concept)
+        elif picture:
             loaded.card = pictured_card(pipe, loaded, concept, batch_size=batch_size)
         loaded.save_pretrained(folder, overwrite=True)
     rows: list[list[object]] = [list(pair) for pair in loaded.manifest["calibration"]["curve"]]
@@ -216,7 +226,7 @@ def generate(
     num_inference_steps: int | None = None,
     guidance_scale: float | None = None,
     tokens: Tokens | None = None,
-    chat: Literal["auto", "on", "off"] = "auto",
+    chat: Switch = "auto",
     max_new_tokens: int | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -260,142 +270,27 @@ def generate(
     Raises:
         InputError: If something handed in can't be used.
     """
-    if (prompt is None) == (prompts is None):
-        raise InputError("Give either prompt, one text or several, or prompts, a file.")
-    texts = [prompt] if isinstance(prompt, str) else prompt or []
-    asked = [Prompt(text) for text in texts] if prompts is None else read_prompts(prompts)
+    asked = asked_prompts(prompt, prompts)
     drawing = _generation(num_inference_steps, guidance_scale)
     window = {"start": start or None, "end": None if end == 1 else end}
     writing = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "samples": samples}
-    language = _is_language(
+    language = writes(
         model, {**drawing, **window}, {**writing, "tokens": tokens, "chat": None if chat == "auto" else chat}
     )
     continuing = sampling(max_new_tokens, temperature, top_p, samples)
     loaded = Steerer.from_pretrained(steerer)
-    pipe, tokenizer = _loaded(model, language, device, precision)
+    pipe, tokenizer = load_model(model, language, device, precision)
     if language:
         generation = {"max_new_tokens": TOKENS, **loaded.manifest["generation"], **continuing}
-        templated = loaded.manifest.get("text", {}).get("chat", False) if chat == "auto" else chat == "on"
-        writer = Writer(pipe, tokenizer, generation, seed, batch_size, templated)
-        with atomic_folder(out, overwrite=_WRITTEN) as folder:
-            rows = continue_twins(writer, loaded, asked, twins, gates, strength=strength, tokens=tokens or "both")
-            (folder / "continuations.jsonl").write_text(as_jsonl(rows), encoding="utf-8")
-        print(f"{shown(rows)}\n\nWrote {len(rows)} continuations to {Path(out) / 'continuations.jsonl'}.")
+        writer = Writer(pipe, tokenizer, generation, seed, batch_size, templated(loaded, chat))
+        attached = {"strength": strength, "tokens": tokens or "both"}
+        rows = continue_into(out, writer, loaded, asked, twins, gates, **attached)
+        print(f"{shown(rows)}\n\nWrote {len(rows)} continuations to {Path(out) / CONTINUATIONS}.")
         return
     generation = {**loaded.manifest["generation"], **drawing}
-    attached = {"strength": strength, "start": start, "end": end, "record_gates": gates}
-    with atomic_folder(out, overwrite=_DRAWN) as folder:
-        if twins:
-            run = draw_twins(pipe, loaded, asked, seed, folder, generation, batch_size, **attached)
-        else:
-            with loaded.attached(pipe, **attached) as run:
-                draw(pipe, asked, seed, folder / "steered", generation, batch_size)
-            write_prompts(asked, folder)
-        sides = ("unsteered", "steered") if twins else ("steered",)
-        drawn = [(p.text, [Image.open(folder / side / f"{i:03d}.png") for side in sides]) for i, p in enumerate(asked)]
-        contact_sheet(drawn, sides, across=min(3, len(drawn))).save(folder / "grid.png")
-        if gates:
-            overlay(drawn, sides, run).save(folder / "gates.png")
-    print(f"Drew {len(asked)} pictures: look at {Path(out) / 'grid.png'}.")
-
-
-def inspect(
-    model: str = "orchard",
-    steerer: str | None = None,
-    sites: list[str] | str | None = None,
-    precision: Precision = "float32",
-    device: str | None = None,
-    static: bool = False,
-) -> None:
-    """List the sites of a pipeline or a language model with their shapes, or say what a steerer holds.
-
-    Args:
-        model: The pipeline (orchard, a folder in Diffusers' format, a hub id) or language model (orchard/language, a
-            folder in Transformers' format, a hub id).
-        steerer: A steerer's folder or hub id, instead.
-        sites: A preset or pattern, or several as a list; by default every site but attention-heads, in the denoiser and
-            in the text encoders.
-        precision: The type of the model's weights.
-        device: Where it runs; by default the GPU if there is one.
-        static: Run nothing: list the sites without the shapes that one denoising step, or a few tokens, show.
-
-    Raises:
-        InputError: If something handed in can't be used.
-    """
-    if steerer is not None:
-        print(_described(Steerer.from_pretrained(steerer)))
-        return
-    language = is_language(model)
-    pipe, _ = _loaded(model, language, device, precision)
-    if language:
-        _list_sites(host_of(pipe, sites or "all"), sites or "all", static)
-        return
-    for wanted in [sites] if sites else ["all"] + ["text_encoder*"] * bool(TextEncoders.found_in(pipe)):
-        with quiet(pipe):
-            _list_sites(host_of(pipe, wanted), wanted, static)
-
-
-def _list_sites(host: Host, wanted: list[str] | str, static: bool) -> None:
-    found = find_sites(host.model, wanted)
-    columns = {"site": "", "kind": "", "channels": "d", "layout": ""}
-    rows = [[site.path, site.kind, site.channels, site.layout] for site in found]
-    print(f"{host.name}: {len(found)} sites\n")
-    if not static:
-        columns |= {"grid": "", "beside the image": "", "image stream": ""} if host.draws else {"tokens": ""}
-        shapes = shapes_of(host, found, {})
-        for row, site in zip(rows, found, strict=True):
-            row += _shown(shapes.get(site.path), host.draws)
-    print(format_table(rows, columns), end="\n\n")
-
-
-def _shown(shape: Shape | None, image: bool) -> list[Any]:
-    if shape is None:
-        return ["never ran", *["–"] * (2 * image)]
-    return ["×".join(map(str, shape.grid)), shape.beside, shape.returned] if image else [shape.positions]
-
-
-def _is_language(model: str, drawing: Mapping[str, Any], writing: Mapping[str, Any]) -> bool:
-    """Whether a model writes; options that are for the other kind are refused where one is given.
-
-    Args:
-        model: The model's name.
-        drawing: Options for pipelines, by name; `None` where they are not given.
-        writing: Options for language models.
-    """
-    language = is_language(model)
-    given = [name for name, value in (drawing if language else writing).items() if value is not None]
-    if given:
-        kind, other = ("a language model", "pipelines") if language else ("a pipeline", "language models")
-        raise InputError(
-            f"--{given[0]} is for {other}, but {model!r} is {kind}. Leave it out, or name a model of the other kind "
-            f"with --model, such as {'orchard' if language else ORCHARD_LANGUAGE}."
-        )
-    return language
-
-
-def _loaded(model: str, language: bool, device: str | None, precision: Precision) -> tuple[Any, Any]:
-    """The model, and a language model's tokenizer, with a pad token."""
-    if not language:
-        return load_pipeline(model, device_of(device), precision), None
-    return load_for_texts(model, device, precision)
-
-
-def load_for_texts(model: str, device: str | None, precision: Precision) -> tuple[Any, Any]:
-    """Load a language model by name, and its tokenizer, with a pad token.
-
-    Args:
-        model: As for `models.load_language`.
-        device: Where to compute; `None` for the GPU if there is one.
-        precision: The type of the model's weights.
-
-    Raises:
-        InputError: As for `models.load_language`.
-    """
-    loaded, tokenizer = load_language(model, device_of(device), precision)
-    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
-        tokenizer.pad_token = tokenizer.eos_token
-        print(f"{model} has no pad token: texts are filled up with its end token, {tokenizer.eos_token}.")
-    return loaded, tokenizer
+    attached = {"strength": strength, "start": start, "end": end}
+    draw_into(out, pipe, loaded, asked, seed, generation, batch_size, twins, gates, **attached)
+    print(f"Drew {len(asked)} pictures: look at {Path(out) / GRID}.")
 
 
 def _continuing(max_new_tokens: int | None) -> dict[str, Any]:
@@ -405,41 +300,3 @@ def _continuing(max_new_tokens: int | None) -> dict[str, Any]:
 def _generation(steps: int | None, guidance_scale: float | None) -> dict[str, Any]:
     given = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _described(steerer: Steerer) -> str:
-    about = steerer.manifest
-    settings = ", ".join(f"{key} {value}" for key, value in about["generation"].items())
-    if text := about.get("text"):
-        settings = ", ".join([f"tokens {text['tokens']}", f"chat {text['chat']}".lower(), *filter(None, [settings])])
-    head = (
-        f"{steerer.concept}: method {about['method']['name']}, gate {about['gate']['name']}, strength "
-        f"{steerer.strength:g}; fitted on {about['prompts']['name']} in {about['fit']['seconds']:.0f} s ({settings})"
-    )
-    rows = [
-        [r["path"], r["accuracy"], r["auroc"], r["weight"], r["gate_on_source"], r["gate_on_control"]]
-        for r in steerer.diagnose().sites
-    ]
-    columns = {"site": "", "accuracy": ".3f", "AUROC": ".3f", "weight": ".2f", "h on source": ".3f"}
-    elsewhere = {
-        f"The gates read {factor} at {path}."
-        for row in steerer.diagnose().sites
-        for factor, path in row["reads"].items()
-        if any(other["reads"].get(factor) == path != other["path"] for other in steerer.diagnose().sites)
-    }
-    trained = [_trained(steerer)] if about["fit"].get("training") else []
-    failures = [f"{name}: {meaning}" for name, meaning in steerer.diagnose().failures.items()]
-    return "\n\n".join(
-        [head, format_table(rows, {**columns, "h on control": ".3f"}), *trained, *sorted(elsewhere), *failures]
-    )
-
-
-def _trained(steerer: Steerer) -> str:
-    told = steerer.manifest["fit"]["training"]
-    first, last = told["losses"][0], told["losses"][-1]
-    terms = ", ".join(f"{name} {first[name]:.3g} to {last[name]:.3g}" for name in first)
-    channels = sum(steered.site.channels for steered in steerer.sites.values())
-    return (
-        f"Trained end to end: {told['iterations']} iterations in {told['seconds']:.0f} s, {terms}; the maps change "
-        f"{sum(told['touched'].values())} of {channels} channels."
-    )

@@ -5,6 +5,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from .backends.language import check_vocabulary, generate
 from .errors import InputError
+from .files import atomic_folder
 from .hooks.attachment import Attachment
 from .hooks.card import Card, Continuation
 from .hooks.steerer import Steerer
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How many tokens continue a prompt where nothing else is said, as in the paper's protocol.
 TOKENS: Final = 50
+#: What continuations are written to, in their folder.
+CONTINUATIONS: Final = "continuations.jsonl"
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,38 @@ def _said(run: Attachment, tokenizer: Any) -> list[dict[str, Any]]:
         }
         for index in range(count)
     ]
+
+
+def continue_into(
+    out: str | Path,
+    writer: Writer,
+    steerer: Steerer,
+    prompts: Sequence[Prompt],
+    twins: bool = True,
+    gates: bool = False,
+    **attached: Any,
+) -> list[dict[str, Any]]:
+    """Continue prompts as :func:`continue_twins` does, and write the rows into a folder of their own.
+
+    Args:
+        out: The folder, for `continuations.jsonl`; an earlier one there is replaced.
+        writer: As there, and so are the others.
+        steerer: What to attach.
+        prompts: What to continue.
+        twins: Continue without steering, too.
+        gates: Say what the gates answered to each token.
+        **attached: As for `Steerer.attached`.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: As there, or if the folder holds anything else.
+    """
+    with atomic_folder(out, overwrite=(CONTINUATIONS,)) as folder:
+        rows = continue_twins(writer, steerer, prompts, twins, gates, **attached)
+        (folder / CONTINUATIONS).write_text(as_jsonl(rows), encoding="utf-8")
+    return rows
 
 
 def as_jsonl(rows: Sequence[Mapping[str, Any]]) -> str:

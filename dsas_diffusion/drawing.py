@@ -10,7 +10,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from .backends.diffusion import generate
+from .evaluation.gate_pictures import overlay
 from .evaluation.report import contact_sheet
+from .files import atomic_folder
 from .hooks.attachment import Attachment
 from .hooks.card import Card
 from .hooks.steerer import Steerer
@@ -19,6 +21,9 @@ from .prompts import Prompt, PromptSet
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+#: The sheet of all pictures, in a folder of drawings.
+GRID: Final = "grid.png"
+_DRAWN: Final = ("steered", "unsteered", "prompts.jsonl", GRID, "gates.png")
 #: Longest side of a picture on a model card's sheet, in pixels.
 _ON_CARD: Final = 256
 
@@ -82,6 +87,55 @@ def draw_twins(
     draw(pipe, prompts, first, folder / "unsteered", generation, batch_size)
     write_prompts(prompts, folder)
     return run
+
+
+def draw_into(
+    out: str | Path,
+    pipe: "DiffusionPipeline",
+    steerer: Steerer,
+    prompts: Sequence[Prompt],
+    first: int,
+    generation: Mapping[str, Any],
+    batch_size: int = 16,
+    twins: bool = True,
+    gates: bool = False,
+    **attached: Any,
+) -> None:
+    """Draw prompts with a steerer attached into a folder of their own, with a sheet of all pictures.
+
+    Args:
+        out: The folder: `steered/`, `unsteered/`, `prompts.jsonl`, `grid.png` and `gates.png`; earlier ones there are
+            replaced, all of them or, on any error, none.
+        pipe: The pipeline; unsteered before and after.
+        steerer: What to attach.
+        prompts: What to draw.
+        first: The first seed.
+        generation: Sampling settings.
+        batch_size: Prompts a pipeline call.
+        twins: Draw them without steering, too.
+        gates: Draw where the gates were open.
+        **attached: As for `Steerer.attached`.
+
+    Raises:
+        InputError: As for `Steerer.attached`, or if the folder holds anything else.
+    """
+    with atomic_folder(out, overwrite=_DRAWN) as folder:
+        if twins:
+            run = draw_twins(
+                pipe, steerer, prompts, first, folder, generation, batch_size, record_gates=gates, **attached
+            )
+        else:
+            with steerer.attached(pipe, record_gates=gates, **attached) as run:
+                draw(pipe, prompts, first, folder / "steered", generation, batch_size)
+            write_prompts(prompts, folder)
+        sides = ("unsteered", "steered") if twins else ("steered",)
+        drawn = [
+            (prompt.text, [Image.open(folder / side / f"{index:03d}.png") for side in sides])
+            for index, prompt in enumerate(prompts)
+        ]
+        contact_sheet(drawn, sides, across=min(3, len(drawn))).save(folder / GRID)
+        if gates:
+            overlay(drawn, sides, run).save(folder / "gates.png")
 
 
 def write_prompts(prompts: Sequence[Prompt], folder: Path) -> None:

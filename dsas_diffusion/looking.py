@@ -2,10 +2,8 @@
 
 import shutil
 import sys
-from typing import Literal
 
-from .commands import load_for_texts
-from .errors import InputError
+from .command_options import Switch, asked_prompts, load_for_texts, templated
 from .evaluation.heat_page import heat_page
 from .evaluation.heat_terminal import heat_lines
 from .evaluation.token_heat import token_heat
@@ -13,7 +11,6 @@ from .files import atomic_write
 from .hooks.calls import Tokens
 from .hooks.steerer import Steerer
 from .models import Precision
-from .prompts import read_prompts
 
 #: Columns where the output is no terminal.
 _WIDTH = 100
@@ -27,8 +24,8 @@ def heat(
     out: str | None = None,
     strength: float | None = None,
     tokens: Tokens = "both",
-    chat: Literal["auto", "on", "off"] = "auto",
-    colour: Literal["auto", "on", "off"] = "auto",
+    chat: Switch = "auto",
+    colour: Switch = "auto",
     batch_size: int = 16,
     precision: Precision = "float32",
     device: str | None = None,
@@ -52,15 +49,18 @@ def heat(
     Raises:
         InputError: If something handed in can't be used.
     """
-    if (prompt is None) == (prompts is None):
-        raise InputError("Give either prompt, one text or several, or prompts, a file.")
-    texts = [prompt] if isinstance(prompt, str) else prompt or []
-    asked = texts if prompts is None else [each.text for each in read_prompts(prompts)]
+    asked = [each.text for each in asked_prompts(prompt, prompts)]
     loaded = Steerer.from_pretrained(steerer)
     pipe, tokenizer = load_for_texts(model, device, precision)
-    templated = loaded.manifest.get("text", {}).get("chat", False) if chat == "auto" else chat == "on"
     heats = token_heat(
-        pipe, tokenizer, loaded, asked, strength=strength, tokens=tokens, chat=templated, batch_size=batch_size
+        pipe,
+        tokenizer,
+        loaded,
+        asked,
+        strength=strength,
+        tokens=tokens,
+        chat=templated(loaded, chat),
+        batch_size=batch_size,
     )
     if out is not None:
         print(f"Wrote {atomic_write(out, heat_page(heats))}.")

@@ -1,14 +1,10 @@
 """Runs of recipes: one row and seed at a time, λ chosen on tuning prompts, taken up where it stopped."""
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from tqdm import tqdm
 
 from .claims import claim
@@ -17,6 +13,7 @@ from .evaluation.report import to_json
 from .files import atomic_write, read_json
 from .hooks.sites import find_sites
 from .hooks.steerer import Steerer
+from .paper_pages import MACHINE, command_line, machine, write_report
 from .recipe_arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities, right_answers, toxics
 from .recipe_files import PROTOCOL, load_protocol, load_recipes
 from .recipe_report import Measured, figures
@@ -24,7 +21,6 @@ from .recipe_report import page as markdown
 from .recipes import Protocol, Recipe
 
 MANIFEST: Final = "paper.json"
-MACHINE: Final = "machine.json"
 
 
 @dataclass(frozen=True)
@@ -189,18 +185,7 @@ def run_recipes(
         runner.run(asked, protocol.seeds, progress)
         atomic_write(runner.folder / MACHINE, to_json({"machine": machine(runner.arena.model.device.type)}))
     found = {model: _finished(Path(out) / model, every, protocol.seeds) for model in protocol.models}
-    words = [*asked] if rows else []
-    threads = os.environ.get("OMP_NUM_THREADS")
-    command = " ".join(
-        [
-            *([f"OMP_NUM_THREADS={threads}"] if threads else []),
-            "python examples/paper/run.py",
-            *words,
-            "--model",
-            *models,
-            *([] if page is None else ["--page", str(page)]),
-        ]
-    )
+    command = command_line("run.py", list(asked) if rows else [], models, page)
     told = markdown(protocol, every, found, command)
     kept = {
         "command": command,
@@ -209,20 +194,7 @@ def run_recipes(
             for model, each in found.items()
         },
     }
-    for path in [Path(out) / "report.md", *([] if page is None else [Path(page)])]:
-        atomic_write(path, told)
-        atomic_write(path.with_suffix(".json"), to_json(kept))
-    return told
-
-
-def machine(device: str) -> str:
-    """Say when and on what something was measured.
-
-    Args:
-        device: `"cpu"` or `"cuda"`.
-    """
-    what = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    return f"{date.today():%Y-%m-%d}, {os.cpu_count()} cores, {what}, torch {torch.__version__} ({platform.machine()})"
+    return write_report(out, page, told, kept)
 
 
 def _finished(folder: Path, recipes: Mapping[str, Recipe], seeds: Sequence[int]) -> Measured:

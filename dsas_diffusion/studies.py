@@ -1,7 +1,6 @@
 """Studies of the sets that gates learn from: control sets, C = T, and a gate tested on another set than its own."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,28 +11,21 @@ import torch
 from tqdm import tqdm
 
 from .claims import claim
-from .evaluation.bootstrap import bootstrap_interval, paired_bootstrap
 from .evaluation.layers import sides
-from .evaluation.report import markdown_table, to_json
+from .evaluation.report import to_json
 from .evaluation.unchanged import unchanged
 from .files import atomic_write, read_json
 from .hooks.steerer import Steerer
+from .paper_pages import MACHINE, command_line, machine, write_report
 from .prompts import Concept, Prompt, PromptSet
 from .recipe_arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities, toxics
 from .recipe_files import PROTOCOL, STUDIES, load_protocol, load_recipes, load_studies
 from .recipe_material import draw_set
-from .recipe_runs import MACHINE, machine
 from .recipes import Place, Protocol, Recipe, Studies
-from .study_sets import StudySet, load_set, random_texts
+from .study_report import ABOUT, figures, section
+from .study_sets import CONTROLS, StudySet, load_set, random_texts
 
 MANIFEST: Final = "studies.json"
-#: Control set → what it is.
-CONTROLS: Final = {
-    "curated": "the set's own control prompts (C ≠ T)",
-    "random": "random texts (C ≠ T)",
-    "target": "the target prompts (C = T)",
-}
-_COLUMNS: Final = ("gate: accuracy", "AUROC", "toxic %, unsteered", "steered", "control unchanged %")
 
 
 @dataclass(frozen=True)
@@ -252,15 +244,9 @@ def run_studies(
         protocol.model(model)
         recipe.place(model)
         studies.sets_of(model)
-    threads = os.environ.get("OMP_NUM_THREADS")
-    words = [
-        *([f"OMP_NUM_THREADS={threads}"] if threads else []),
-        "python examples/paper/study.py --model",
-        *models,
-        *([] if page is None else ["--page", str(page)]),
-    ]
-    lines = ["# Control sets, and gates on another set", "", f"Written by `{' '.join(words)}`. {_ABOUT}"]
-    kept: dict[str, Any] = {"command": " ".join(words), "models": {}}
+    command = command_line("study.py", [], models, page)
+    lines = ["# Control sets, and gates on another set", "", f"Written by `{command}`. {ABOUT}"]
+    kept: dict[str, Any] = {"command": command, "models": {}}
     for model in dict.fromkeys(models):
         arena = load_arena(protocol, model, device)
         sets = {
@@ -270,101 +256,8 @@ def run_studies(
         study = Study(arena, protocol, recipe, recipe.place(model), studies, sets, Path(out) / model)
         study.run(progress)
         atomic_write(study.folder / MACHINE, to_json({"machine": machine(arena.model.device.type)}))
-        figures = {"control": _by_control(study), "cross": _by_set(study)}
-        kept["models"][model] = {"machine": read_json(study.folder / MACHINE)["machine"], **figures}
-        lines += ["", *_section(study, protocol.model(model).title, kept["models"][model])]
-    told = "\n".join([*lines, ""])
-    for path in [Path(out) / "report.md", *([] if page is None else [Path(page)])]:
-        atomic_write(path, told)
-        atomic_write(path.with_suffix(".json"), to_json(kept))
-    return told
-
-
-_ABOUT: Final = (
-    "Figures are means over seeds, with the bootstrap's 95 % interval over held-out prompts. *Gate*: mean over the "
-    "steered sites; accuracy is the share of source and control prompts on the right side of 1/2, AUROC the share of "
-    "pairs in the right order (its interval is over source prompts). *Toxic*: continuations of source prompts that the "
-    "judge counts. *Control unchanged*: continuations of control prompts that are the unsteered twin's, word for word. "
-    "λ is the mean of the seeds'."
-)
-
-
-def _figures(cells: Sequence[Mapping[str, Any]], on: str) -> dict[str, Any]:
-    """Give the intervals of one variant on one set of held-out prompts."""
-    values = {
-        name: np.mean([cell["on"][on][name] for cell in cells], axis=0)
-        for name in ("right", "above", "unsteered", "steered", "unchanged")
-    }
-    return {
-        **{name: asdict(bootstrap_interval(found)) for name, found in values.items()},
-        "removal": asdict(paired_bootstrap(values["steered"], values["unsteered"])),
-    }
-
-
-def _by_control(study: Study) -> dict[str, Any]:
-    found = {}
-    for variant in CONTROLS:
-        cells = study.cells("control", variant)
-        ratio = [np.mean(cell["texts"]["steered"]) / np.mean(cell["texts"]["unsteered"]) - 1 for cell in cells]
-        found[variant] = {
-            "strengths": [cell["strength"] for cell in cells],
-            "within_budget": [cell["within_budget"] for cell in cells],
-            "sites": [len(cell["sites"]) for cell in cells],
-            "perplexity_change": [float(each) for each in ratio],
-            "on": {on: _figures(cells, on) for on in ("curated", "random")},
-        }
-    return found
-
-
-def _by_set(study: Study) -> dict[str, Any]:
-    found = {}
-    for variant in study.sets:
-        cells = study.cells("cross", variant)
-        found[variant] = {
-            "strengths": [cell["strength"] for cell in cells],
-            "within_budget": [cell["within_budget"] for cell in cells],
-            "sites": [len(cell["sites"]) for cell in cells],
-            "on": {on: _figures(cells, on) for on in study.sets},
-        }
-    return found
-
-
-def _section(study: Study, title: str, found: Mapping[str, Any]) -> Iterator[str]:
-    own, *others = study.sets
-    yield from [
-        f"## {title}",
-        "",
-        f"{found['machine']}. Recipe `{study.studies.recipe}`, {study.studies.prompts_a_set} prompts a set, seeds "
-        f"{', '.join(map(str, study.studies.seeds))}.",
-        "",
-        "### Control sets",
-        "",
-        f"Learned from {own} with three control sets, tested on its held-out source prompts, against its held-out "
-        "control prompts (curated) and against random texts.",
-        "",
-    ]
-    rows: list[list[object]] = [
-        [CONTROLS[variant], on, *_cells(each, on), f"{100 * np.mean(each['perplexity_change']):+.2f}"]
-        for variant, each in found["control"].items()
-        for on in ("curated", "random")
-    ]
-    columns = {**dict.fromkeys(("learned with control", "tested on control", "λ", *_COLUMNS), "")}
-    yield from markdown_table(rows, {**columns, "perplexity of texts, %": ""})
-    yield from ["", f"### {own} and {', '.join(others)}", "", "Gates and maps of one set, tested on both.", ""]
-    rows = [[variant, on, *_cells(each, on)] for variant, each in found["cross"].items() for on in study.sets]
-    yield from markdown_table(rows, dict.fromkeys(("learned from", "tested on", "λ", *_COLUMNS), ""))
-
-
-def _cells(each: Mapping[str, Any], on: str) -> list[object]:
-    figures = each["on"][on]
-    gate = [_interval(figures[name], 1, ".3f") for name in ("right", "above")]
-    return [
-        f"{np.mean(each['strengths']):.3g}",
-        *gate,
-        *(_interval(figures[name], 100, ".1f") for name in ("unsteered", "steered", "unchanged")),
-    ]
-
-
-def _interval(found: Mapping[str, float], scale: float, spec: str) -> str:
-    mean, low, high = (format(scale * found[key], spec) for key in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})"
+        control = {variant: study.cells("control", variant) for variant in CONTROLS}
+        cross = {name: study.cells("cross", name) for name in sets}
+        kept["models"][model] = {"machine": read_json(study.folder / MACHINE)["machine"], **figures(control, cross)}
+        lines += ["", *section(protocol.model(model).title, studies, kept["models"][model])]
+    return write_report(out, page, "\n".join([*lines, ""]), kept)

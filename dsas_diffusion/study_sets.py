@@ -9,6 +9,12 @@ from .prompts import Concept, load_prompts
 from .recipe_material import HARMLESS, TOXIC, hub_texts, rtp_prompts, shortened, toxigen_prompts
 from .recipes import Data
 
+#: Control set → what it is.
+CONTROLS: Final = {
+    "curated": "the set's own control prompts (C ≠ T)",
+    "random": "random texts (C ≠ T)",
+    "target": "the target prompts (C = T)",
+}
 #: Random texts of the hub are this long at most, in tokens; half of their words stay.
 _TOKENS: Final = 40
 #: Where Orchard's random texts begin in the seeds of a part; those before are texts whose perplexity is measured.

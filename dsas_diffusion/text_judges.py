@@ -5,10 +5,11 @@ from typing import Final, Literal
 
 import torch
 
+from .calibration import Tells
 from .errors import InputError
 from .evaluation.classifier import DEFAULT, LabelClassifier
 from .evaluation.multiple_choice import Choice
-from .evaluation.toxicity import THRESHOLD, Classifier
+from .evaluation.toxicity import THRESHOLD, Classifier, classified
 from .files import read_text
 from .hooks.calls import Tokens
 from .hooks.steerer import Steerer
@@ -50,6 +51,39 @@ def text_classifier(
 
         return orchard.rudeness
     return LabelClassifier.load(name, label, device, batch_size)
+
+
+def classifier_for(name: str, model: str) -> str:
+    """Settle which classifier is meant.
+
+    Args:
+        name: As for :func:`text_classifier`; or `"auto"`, for the one that suits a language model.
+        model: The language model's name.
+    """
+    if name != "auto":
+        return name
+    return "orchard" if model == _ORCHARD else DEFAULT
+
+
+def concept_teller(name: str, label: str = "toxic", device: str | torch.device = "cpu", batch_size: int = 32) -> Tells:
+    """Make what tells which continuations show a concept: those that a classifier gives 1/2 or more.
+
+    Args:
+        name: As for :func:`text_classifier`.
+        label: As there.
+        device: As there.
+        batch_size: As there.
+
+    Raises:
+        InputError: As there, or if the classifier is none.
+    """
+    classifier = text_classifier(name, label, device, batch_size)
+    if classifier is None:
+        raise InputError(
+            "What is removed needs a judge, but it is none. Name a classifier: orchard, a folder in Transformers' "
+            "format, or a hub id; or ask for a budget."
+        )
+    return lambda texts: torch.from_numpy(classified(classifier, [text.strip() for text in texts]) >= THRESHOLD)
 
 
 def prompts_by_kind(source: str, split: Split = "heldout", n: int | None = None) -> dict[str, list[str]]:
@@ -225,7 +259,7 @@ def evaluate(
     asked = {} if prompts is None else prompts_by_kind(prompts, split, n)
     fixed = [] if texts is None else read_texts(texts, split)
     posed = [] if questions is None else read_questions(questions, split)
-    chosen = ("orchard" if model == _ORCHARD else DEFAULT) if classifier == "auto" else classifier
+    chosen = classifier_for(classifier, model)
     loaded = None if steerer is None else Steerer.from_pretrained(steerer)
     judged_by = text_classifier(chosen, label, where, batch_size) if asked else None
     language, tokenizer = load_language(model, where, precision)

@@ -11,8 +11,9 @@ from dsas_diffusion import orchard
 
 model, tokenizer = orchard.load_language_model()
 prompts = dsas.load_prompts("orchard/rudeness")
-# Learned from the last token of each prompt, where the model decides how to go on.
-steerer = dsas.fit(model, prompts, tokenizer=tokenizer, sites="attention", tokens="last")
+# Learned from the last token of each prompt, where the model decides how to go on; sites that tell less surely than
+# tau open now and then where nobody is rude, and are left alone.
+steerer = dsas.fit(model, prompts, tokenizer=tokenizer, sites="attention", tokens="last", tau=0.9)
 
 
 def answers(texts: list[str]) -> list[str]:

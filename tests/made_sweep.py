@@ -52,7 +52,7 @@ TECHNIQUES: dict[str, Any] = {
     "told": {"use": "made_sweep:Told"},
 }
 TASKS: dict[str, Any] = {
-    "banana": {"concepts": ["orchard/banana"]},
+    "banana": {"concepts": ["orchard/banana"], "goal": "lemon"},
     "apple": {"concepts": ["orchard/apple"], "goal": "lemon"},
 }
 CASES = [

@@ -45,7 +45,9 @@ def test_a_language_model(tmp_path):
     steered = re.search(r"heldout_source: rude 100% unsteered, (\d+)% steered", done)
     assert steered
     assert int(steered[1]) <= 33
-    assert "heldout_control: rude 0% unsteered, 0% steered" in done
+    same = re.search(r"heldout_control: rude 0% unsteered, 0% steered; (\d+)% of 64 answers the same", done)
+    assert same
+    assert int(same[1]) >= 95
     assert not list(tmp_path.iterdir())
 
 

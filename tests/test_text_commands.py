@@ -106,6 +106,32 @@ def test_continuations_and_their_twins(steerer, place, capsys):
     assert [sorted(row) for row in rows_in(out)] == [["labels", "named", "prompt", "sample", "steered"]]
 
 
+def test_a_calibrated_steerer_is_saved_with_its_curve(steerer, place, tmp_path, capsys):
+    lines = [json.dumps({"prompt": text}) for text in ("you are very rude", "you are very silly")]
+    tuned = place / "tuned"
+    rudeness().to_folder(tuned)
+    (tuned / "tuning_source.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tuned / "tuning_control.jsonl").write_text(json.dumps({"prompt": "a tree is green"}), encoding="utf-8")
+    asked = ["--steerer", str(steerer), "--prompts", str(tuned), "--device", "cpu"]
+    call = ["calibrate", "--model", str(place / "model"), *asked]
+    assert main([*call, "--budget", "0.99", "--highest", "0.125", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    loaded = dsas.Steerer.from_pretrained(tmp_path / "out")
+    assert f"Strength {loaded.strength:g}, saved" in said
+    lm, words = load_language(str(place / "model"))
+    settings = {"generation": {"max_new_tokens": 50, "min_new_tokens": 1}}
+    plain = next(generate(lm, words, ["a tree is green"], **settings))
+    for strength, changed in loaded.manifest["calibration"]["curve"]:
+        with loaded.attached(lm, strength):
+            assert changed == float(next(generate(lm, words, ["a tree is green"], **settings)) != plain)
+    assert "Tuning prompts of tuned, continued" in loaded.card.caption
+    assert f"λ = {loaded.strength:g})" in loaded.card.caption
+    assert main([*call, "--removal", "0.9", "--judge", "orchard", "--out", str(tmp_path / "none")]) == 2
+    assert "No unsteered continuation" in capsys.readouterr().err
+    assert main(["calibrate", *asked, "--budget", "0.1", "--label", "toxic", "--out", str(tmp_path / "none")]) == 2
+    assert "--label is for language models" in capsys.readouterr().err
+
+
 def test_samples_from_a_file_of_prompts(steerer, place):
     (place / "asked.jsonl").write_text('{"prompt": "you are rude"}\n{"prompt": "the tree is", "labels": ["x"]}\n')
     asked = ["--prompts", str(place / "asked.jsonl"), "--samples", "3", "--temperature", "1.5", "--top-p", "0.9"]
@@ -181,7 +207,8 @@ def test_inspect_lists_the_sites_of_a_language_model(steerer, place, capsys):
         ("generate", ["--temperature", "0", "--samples", "2"], "each prompt has one continuation"),
         ("generate", ["--top-p", "2"], "top_p must be in"),
         ("generate", ["--samples", "0"], "samples must be 1 or more"),
-        ("calibrate", ["--budget", "0.1"], "calibrate judges pictures"),
+        ("calibrate", ["--budget", "0.1"], "no tuning prompts"),
+        ("calibrate", ["--removal", "0.9", "--judge", "none"], "What is removed needs a judge, but it is none"),
     ],
 )
 def test_options_that_cannot_be_are_explained(steerer, place, tmp_path, capsys, command, options, message):

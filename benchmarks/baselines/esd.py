@@ -63,7 +63,7 @@ class Esd(Technique):
         runs: int = 32,
         steps: int = 200,
         batch: int = 8,
-        rate: float = 3e-4,
+        rate: float = 1e-4,
     ) -> None:
         checked_training(steps, batch, rate)
         if eta <= 0 or runs < 1:

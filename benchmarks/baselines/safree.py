@@ -65,7 +65,8 @@ class Safree(Technique):
 
     Args:
         words: `"label"`: the concepts' labels. `"source"`: whatever else only the source prompts call them, too.
-        tolerance: α.
+        tolerance: α. The authors' is 0.01, at which two tokens in five of Orchard's prompts are taken for triggers, the
+            concept in them or not; at 0.1 it is the concept's name and little else (fit prompts).
         mask: A text of one token, which stands for what is masked; "," means little in any vocabulary of CLIP's.
         ending: Whether the end of the text and the padding behind it stay (`"kept"`, the authors' code) or are
             projected as well wherever a token is (`"projected"`, ours).
@@ -81,7 +82,7 @@ class Safree(Technique):
     source: ClassVar[str] = "arXiv 2410.12761, equations 2 to 5"
 
     def __init__(
-        self, words: Words = "source", tolerance: float = 0.01, mask: str = ",", ending: Ending = "kept"
+        self, words: Words = "source", tolerance: float = 0.1, mask: str = ",", ending: Ending = "kept"
     ) -> None:
         if ending not in get_args(Ending):
             raise InputError(f"ending must be one of {', '.join(map(repr, get_args(Ending)))}, but is {ending!r}.")

@@ -67,9 +67,12 @@ class _MeanChange(Measure):
         Raises:
             InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
         """
-        found = change_of_part(images, twins, regions, self.part)
-        counted = ~found.isnan()
-        self.total += float(found[counted].sum())
+        self.add(change_of_part(images, twins, regions, self.part))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `change_of_part`, (n,), NaN where there is nothing to measure on."""
+        counted = ~values.isnan()
+        self.total += float(values[counted].sum())
         self.pictures += int(counted.sum())
         self.skipped += int((~counted).sum())
 

@@ -170,14 +170,21 @@ class ClipJudge:
             (n, channels, height, width) float32 on the CPU for each layer; fewer layers where the tower has fewer.
 
         Raises:
-            InputError: If a tensor has another shape, or values outside [0, 1].
+            InputError: If a tensor has another shape, or values outside [0, 1], or the tower gives no maps.
         """
         pictures = as_pil(images)
         dtype = next(self.model.parameters()).dtype
         batches = []
+        try:
+            tower = self.model.visual.forward_intermediates
+        except AttributeError as error:
+            raise InputError(
+                f"The image tower of {self.name} gives no feature maps, so there is no perceptual distance on it. Use "
+                "another CLIP, or leave the backbone out (--backbone none)."
+            ) from error
         for start in range(0, len(pictures), self.batch_size):
             batch = torch.stack([self.preprocess(image) for image in pictures[start : start + self.batch_size]])
-            found = self.model.visual.forward_intermediates(batch.to(self.device, dtype), intermediates_only=True)
+            found = tower(batch.to(self.device, dtype), intermediates_only=True)
             layers = found["image_intermediates"]
             chosen = sorted({round((number + 1) * len(layers) / LAYERS) - 1 for number in range(LAYERS)} - {-1})
             batches.append([layers[number].float().cpu() for number in chosen])
@@ -277,40 +284,6 @@ class ClipScore(Measure):
         scores = clip_score(image_features, text_features)
         self.total += float(scores.double().sum())
         self.pictures += len(scores)
-
-    def compute(self) -> float:
-        return share(self.total, self.pictures)
-
-
-def clip_similarity(image_features: torch.Tensor, twin_features: torch.Tensor) -> torch.Tensor:
-    """CLIP-I = cos(image, twin), pair by pair.
-
-    Args:
-        image_features: (n, d), of any length.
-        twin_features: (n, d), of their unsteered twins.
-
-    Returns:
-        (n,) float32 in [-1, 1]; 1 where CLIP sees no difference.
-
-    Source: DreamBooth, arXiv 2208.12242, section 4.1, where the other picture is a real one.
-    """
-    return F.cosine_similarity(image_features.float(), twin_features.float(), dim=-1).clamp(-1, 1)
-
-
-@dataclass
-class ClipSimilarity(Measure):
-    """Mean over pairs of `clip_similarity`."""
-
-    higher_is_better: ClassVar[bool | None] = True
-
-    total: float = 0.0
-    pictures: int = 0
-
-    def update(self, image_features: torch.Tensor, twin_features: torch.Tensor) -> None:
-        """Take one batch of twins; see `clip_similarity` for shapes."""
-        found = clip_similarity(image_features, twin_features)
-        self.total += float(found.double().sum())
-        self.pictures += len(found)
 
     def compute(self) -> float:
         return share(self.total, self.pictures)

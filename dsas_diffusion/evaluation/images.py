@@ -87,12 +87,12 @@ def pair_images(folder: StrPath, prompts: StrPath, twins: StrPath | None = None)
     return [Pair(path, row, twin) for path, row, twin in zip(ordered, rows, others, strict=True)]
 
 
-def pair_folders(folder: StrPath, twins: StrPath) -> list[Pair]:
-    """Find each picture's twin by its file name, without prompts, reading no picture yet.
+def pair_folders(folder: StrPath, twins: StrPath | None = None) -> list[Pair]:
+    """Find pictures without prompts, and each one's twin by its file name, reading no picture yet.
 
     Args:
         folder: Pictures, directly in the folder. Files that are no pictures by their ending are passed over.
-        twins: A folder with their twins, under the same file names.
+        twins: A folder with their twins, under the same file names, if there is one.
 
     Returns:
         The pairs in the order of their names, numbers compared as numbers.
@@ -101,7 +101,8 @@ def pair_folders(folder: StrPath, twins: StrPath) -> list[Pair]:
         InputError: If a folder can't be read, or a picture has no partner; the message names the first one.
     """
     paths = list_images(folder)
-    return [Pair(path, None, twin) for path, twin in zip(paths, _twins_of(paths, folder, twins), strict=True)]
+    others = [None] * len(paths) if twins is None else _twins_of(paths, folder, twins)
+    return [Pair(path, None, twin) for path, twin in zip(paths, others, strict=True)]
 
 
 def list_images(folder: StrPath) -> list[Path]:
@@ -173,6 +174,19 @@ def read_image(path: StrPath) -> Image.Image:
         raise InputError(
             f"Can't read the image {path}: {error}. Write it again, or take it and its prompt out."
         ) from error
+
+
+def image_size(path: StrPath) -> tuple[int, int]:
+    """Read one picture's width and height, and no more of it.
+
+    Raises:
+        InputError: If the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"Can't read the image {path}: {error}. Write it again, or take it out.") from error
 
 
 def as_pil(images: Images) -> list[Image.Image]:

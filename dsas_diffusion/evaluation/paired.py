@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,11 +11,14 @@ from torch.nn import functional as F
 
 from ..prompts import Prompt
 from .change import ChangeInside, ChangeOutside, change_of_part
-from .clip import ClipSimilarity, clip_score, clip_similarity
+from .clip import clip_score
+from .clip_similarity import ClipSimilarity, clip_similarity
+from .fid import FrechetInceptionDistance
 from .images import as_tensor
 from .judge import Judge, View
+from .kid import KernelInceptionDistance, for_sets
 from .perceptual import PerceptualDistance, perceptual_distance
-from .presence import Detection, label_matrix, presence_matrix, present
+from .presence import label_matrix, presence_matrix, present
 from .psnr import MedianPsnr, psnr
 from .sharpness import SharpnessInside, SharpnessOutside, sharpness_of_part
 from .ssim import MeanSsim, ssim
@@ -45,6 +49,8 @@ class Paired:
     removal: Removal | None = None
     clip_removal: Removal | None = None
     clip_twin: ClipSimilarity = field(default_factory=ClipSimilarity)
+    kid: KernelInceptionDistance = field(default_factory=KernelInceptionDistance)
+    fid: FrechetInceptionDistance = field(default_factory=FrechetInceptionDistance)
     distance: PerceptualDistance = field(default_factory=PerceptualDistance)
     change_inside: ChangeInside = field(default_factory=ChangeInside)
     change_outside: ChangeOutside = field(default_factory=ChangeOutside)
@@ -74,8 +80,9 @@ class Paired:
         self._pixels(judge, steered, twins)
         self._scores(judge, steered, twins, texts)
         if steered.maps is not None and twins.maps is not None:
-            self.distance.update(steered.maps, twins.maps)
-            self._keep("lpips", perceptual_distance(steered.maps, twins.maps))
+            distances = perceptual_distance(steered.maps, twins.maps)
+            self.distance.add(distances)
+            self._keep("lpips", distances)
 
     def _concept(self, judge: Judge, steered: View, twins: View) -> None:
         before, after = twins.shown, steered.shown
@@ -115,25 +122,26 @@ class Paired:
             self._keep("goal_steered", present(steered.detection.probabilities, judge.goal))
 
     def _pixels(self, judge: Judge, steered: View, twins: View) -> None:
-        parts = {
-            "change_inside": (self.change_inside, change_of_part),
-            "change_outside": (self.change_outside, change_of_part),
-            "sharpness_inside": (self.sharpness_inside, sharpness_of_part),
-            "sharpness_outside": (self.sharpness_outside, sharpness_of_part),
-        }
-        for number, (image, twin) in enumerate(zip(steered.images, twins.images, strict=True)):
-            pictures, others = as_tensor([image]), as_tensor([twin])
-            self.psnr.update(pictures, others)
-            self.ssim.update(pictures, others)
-            self._keep("psnr", psnr(pictures, others))
-            self._keep("ssim", ssim(pictures, others))
-            region = _region(judge, twins, number, (pictures.shape[-2], pictures.shape[-1]))
-            for name, (measure, figure) in parts.items():
-                if region is None:
-                    self._keep(name, torch.tensor([torch.nan]))
-                else:
-                    measure.update(pictures, others, region)
-                    self._keep(name, figure(pictures, others, region, measure.part))
+        numbers = range(len(steered.images))
+        for size, group in groupby(numbers, key=lambda number: steered.images[number].size):
+            some = list(group)
+            pictures, others = (as_tensor([view.images[number] for number in some]) for view in (steered, twins))
+            regions, known = _regions(judge, twins, some, (size[1], size[0]))
+            for name, measure, values in (
+                ("psnr", self.psnr, psnr(pictures, others)),
+                ("ssim", self.ssim, ssim(pictures, others)),
+            ):
+                measure.add(values)
+                self._keep(name, values)
+            for name, measure, figure in (
+                ("change_inside", self.change_inside, change_of_part),
+                ("change_outside", self.change_outside, change_of_part),
+                ("sharpness_inside", self.sharpness_inside, sharpness_of_part),
+                ("sharpness_outside", self.sharpness_outside, sharpness_of_part),
+            ):
+                values = figure(pictures, others, regions, measure.part)
+                measure.add(values[known])
+                self._keep(name, torch.where(known, values, torch.nan))
 
     def _scores(self, judge: Judge, steered: View, twins: View, texts: torch.Tensor | None) -> None:
         if steered.features is None or twins.features is None:
@@ -147,19 +155,27 @@ class Paired:
             concept = nothing if judge.choice is None else clip_score(features, judge.choice[:1])
             self._keep(f"clip_concept{end}", concept)
             self._keep(f"clip_shows{end}", nothing if shows is None else shows)
-        self.clip_twin.update(steered.features, twins.features)
-        self._keep("clip_twin", clip_similarity(steered.features, twins.features))
+        similarities = clip_similarity(steered.features, twins.features)
+        self.clip_twin.add(similarities)
+        for measure in (self.kid, self.fid):
+            measure.add(for_sets(steered.features), for_sets(twins.features))
+        self._keep("clip_twin", similarities)
 
     def _keep(self, name: str, values: torch.Tensor) -> None:
         self.each.setdefault(name, []).extend(values.double().tolist())
 
     def figures(self) -> dict[str, Any]:
-        """Give every figure; what was not measured is NaN or `None`, `each` holds the pictures' own in their order."""
+        """Give every figure; what was not measured is NaN or `None`, `each` holds the pictures' own in their order.
+
+        `kid` and `fid` are of the steered pictures to the twins as sets, on CLIP's features (`for_sets`).
+        """
         return {
             "psnr_median": self.psnr.compute(),
             "ssim_mean": self.ssim.compute(),
             "perceptual_distance": self.distance.compute(),
             "clip_twin": self.clip_twin.compute(),
+            "kid": self.kid.compute(),
+            "fid": self.fid.compute(),
             "removal": self.removal.compute() if self.removal else None,
             "clip_removal": self.clip_removal.compute() if self.clip_removal else None,
             "objects_kept": self.kept.compute() if self.kept else None,
@@ -185,18 +201,21 @@ def known_labels(prompts: Sequence[Prompt], objects: frozenset[str]) -> list[tup
     return [tuple(name for name in prompt.labels if name in objects) for prompt in prompts]
 
 
-def _region(judge: Judge, twins: View, number: int, size: tuple[int, int]) -> torch.Tensor | None:
-    """Give (1, height, width) bool, where a twin shows the concept: nowhere if it doesn't, `None` if nobody knows."""
+def _regions(
+    judge: Judge, twins: View, numbers: Sequence[int], size: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Say where twins show the concept, and whether that is known.
+
+    Returns:
+        (n, height, width) bool, nowhere for a twin that doesn't show it; (n,) bool, `False` where a twin shows it and
+        no detector says where, or nobody says whether it does.
+    """
+    nowhere = torch.zeros(len(numbers), *size, dtype=torch.bool)
     if twins.shown is None:
-        return None
-    if not bool(twins.shown[number]):
-        return torch.zeros(1, *size, dtype=torch.bool)
+        return nowhere, torch.zeros(len(numbers), dtype=torch.bool)
+    there = twins.shown[list(numbers)]
     if twins.detection is None or not judge.labels:
-        return None
-    heat = _joined(twins.detection, judge.labels, number)
-    grown = F.interpolate(heat[None, None].float(), size, mode="bilinear", align_corners=False)
-    return grown[0] > INSIDE
-
-
-def _joined(detection: Detection, labels: Sequence[str], number: int) -> torch.Tensor:
-    return torch.stack([detection.heat_maps[name][number].cpu() for name in labels]).amax(dim=0)
+        return nowhere, ~there
+    heat = torch.stack([twins.detection.heat_maps[name][list(numbers)].cpu() for name in judge.labels]).amax(dim=0)
+    grown = F.interpolate(heat[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+    return (grown > INSIDE) & there[:, None, None], torch.ones(len(numbers), dtype=torch.bool)

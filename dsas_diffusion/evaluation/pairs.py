@@ -3,15 +3,19 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from ..errors import InputError
 from ..prompts import Prompt
 from .clip import ClipJudge, ClipScore, ZeroShotRate, zero_shot
-from .images import Pair, read_batches
+from .fid import FrechetInceptionDistance
+from .images import Pair, read_batches, read_image
 from .judge import Judge, View
+from .kid import KernelInceptionDistance, for_sets
 from .paired import Paired, known_labels
 from .perceptual import Backbone
 from .presence import Detector, ObjectsShown, PresenceRate, known_objects
@@ -28,12 +32,17 @@ class _Side:
     objects_shown: ObjectsShown = field(default_factory=ObjectsShown)
     concept_rate: PresenceRate | None = None
     labels: dict[str, PresenceRate] = field(default_factory=dict)
+    kid: KernelInceptionDistance | None = None
+    fid: FrechetInceptionDistance | None = None
 
     def read(self, judge: Judge, view: View, prompts: Sequence[Prompt] | None, texts: torch.Tensor | None) -> None:
         """Take what the judge sees in one batch, and the CLIP features of its prompts."""
         if view.features is not None:
             if texts is not None:
                 self.clip_prompt.update(view.features, texts)
+            for measure in (self.kid, self.fid):
+                if measure is not None:
+                    measure.add(for_sets(view.features), view.features[:0])
             if judge.choice is not None:
                 self.clip_concept.update(view.features, judge.choice[:1])
             if judge.clip is not None and judge.choice is not None and judge.alternatives:
@@ -59,6 +68,8 @@ class _Side:
             "clip_concept": self.clip_concept.compute(),
             "clip_concept_rate": self.clip_concept_rate.compute(),
             "concept_rate": self.concept_rate.compute() if self.concept_rate else None,
+            "kid": self.kid.compute() if self.kid else None,
+            "fid": self.fid.compute() if self.fid else None,
             "objects_shown": self.objects_shown.compute(),
             "labels": {name: self.labels[name].compute() for name in sorted(self.labels)},
         }
@@ -73,6 +84,7 @@ def evaluate_pairs(
     batch_size: int = 32,
     labels: Sequence[str] | None = None,
     backbone: Backbone | None = None,
+    references: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Measure pictures against their prompts and twins; one batch is in memory at a time.
 
@@ -88,22 +100,30 @@ def evaluate_pairs(
         labels: Objects of the detector that stand for the concept; by default the one that its text names
             (`object_of`). Where none does, removal is by CLIP's choice.
         backbone: Feature maps for the perceptual distance to the twin; without it that is left out.
+        references: Other pictures on disk, such as scenes that should appear instead: KID and FID to them as a set.
 
     Returns:
         `"pictures"`, their number; `"images"` and `"twins"`, the figures of either side: `clip_prompt` and
         `clip_concept` (mean CLIP scores, 0 to 100), `clip_concept_rate`, `concept_rate`, `objects_shown` (shares),
-        `labels` (label → share of the pictures asked to show it that do); `"paired"`: what `Paired.figures` gives;
+        `kid` and `fid` to the references on CLIP's features (`for_sets`), `labels` (label → share of the pictures asked
+        to show it that do); `"paired"`: what `Paired.figures` gives;
         `"concept_object"` and `"unknown_labels"`. What was not measured is NaN or `None`.
 
     Raises:
-        InputError: If a picture can't be read, its twin has another size, or as for `Judge`.
+        InputError: If a picture can't be read, its twin has another size, references stand without a CLIP, or as for
+            `Judge`.
     """
+    if references and clip is None:
+        raise InputError("KID and FID to the references need a CLIP's features, and there is none. Name one.")
     if labels is None:
         thing = None if detector is None else object_of(concept, known_objects(detector))
         labels = () if thing is None else (thing,)
     judge = Judge(detector, clip, concept, tuple(alternatives), tuple(labels), backbone=backbone)
     twins = any(pair.twin for pair in pairs)
     here, there, paired = _Side(), _Side(), Paired()
+    if references:
+        for side in (here, there):
+            side.kid, side.fid = KernelInceptionDistance(), FrechetInceptionDistance()
     unknown: set[str] = set()
     with tqdm(total=len(pairs), unit="picture", disable=None, leave=False) as bar:
         for batch in read_batches(pairs, batch_size):
@@ -119,6 +139,12 @@ def evaluate_pairs(
                 there.read(judge, unsteered, batch.prompts, texts)
                 paired.update(judge, steered, unsteered, batch.prompts, texts)
             bar.update(len(batch.images))
+    if clip is not None:
+        for start in range(0, len(references), batch_size):
+            features = clip.image_features([read_image(path) for path in references[start : start + batch_size]])
+            for measure in (measure for side in (here, there) for measure in (side.kid, side.fid)):
+                if measure is not None:
+                    measure.add(features[:0], for_sets(features))
     return {
         "pictures": len(pairs),
         "concept_object": " or ".join(judge.labels) or None,
@@ -164,6 +190,8 @@ def figures_table(figures: Mapping[str, Any]) -> str:
             f"shows {figures['concept_object']}, by the detector",
             *(_written(side["concept_rate"], ".1%") for side in sides),
         ),
+        ("KID to the references, on CLIP's features", *(_written(side["kid"], ".4f") for side in sides)),
+        ("FID to the references, on CLIP's features", *(_written(side["fid"], ".2f") for side in sides)),
         ("named objects shown", *(_written(side["objects_shown"], ".1%") for side in sides)),
         *(
             (f"  {name}", *(_written(side["labels"].get(name), ".1%") for side in sides))
@@ -176,6 +204,8 @@ def figures_table(figures: Mapping[str, Any]) -> str:
         ("mean SSIM to the twin", _written(pair.get("ssim_mean"), ".3f")),
         ("mean perceptual distance to the twin", _written(pair.get("perceptual_distance"), ".4f")),
         ("mean CLIP similarity to the twin", _written(pair.get("clip_twin"), ".3f")),
+        ("KID to the twins, on CLIP's features", _written(pair.get("kid"), ".4f")),
+        ("FID to the twins, on CLIP's features", _written(pair.get("fid"), ".2f")),
         ("change off the concept's region, of 1", _written(pair.get("change_outside"), ".4f")),
         ("sharpness on the concept, of the twin's", _written(pair.get("sharpness_inside"), ".3f")),
         ("sharpness elsewhere, of the twin's", _written(pair.get("sharpness_outside"), ".3f")),

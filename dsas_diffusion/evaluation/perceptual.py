@@ -60,9 +60,12 @@ class PerceptualDistance(Measure):
 
     def update(self, maps: Sequence[torch.Tensor], twin_maps: Sequence[torch.Tensor]) -> None:
         """Take one batch of twins; see `perceptual_distance` for shapes and errors."""
-        found = perceptual_distance(maps, twin_maps)
-        self.total += float(found.sum())
-        self.pictures += len(found)
+        self.add(perceptual_distance(maps, twin_maps))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `perceptual_distance`, (n,)."""
+        self.total += float(values.sum())
+        self.pictures += len(values)
 
     def compute(self) -> float:
         return share(self.total, self.pictures)

@@ -41,7 +41,11 @@ class MedianPsnr(Measure):
 
     def update(self, images: torch.Tensor, twins: torch.Tensor) -> None:
         """Take one batch of twins; see `psnr` for shapes and errors."""
-        self.values.extend(psnr(images, twins).tolist())
+        self.add(psnr(images, twins))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `psnr`, (n,)."""
+        self.values.extend(values.tolist())
 
     def compute(self) -> float:
         return statistics.median(self.values) if self.values else float("nan")

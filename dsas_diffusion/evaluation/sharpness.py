@@ -102,9 +102,12 @@ class _MedianSharpnessRatio(Measure):
         Raises:
             InputError: If shapes don't fit, values are not finite, or lie outside [0, 1].
         """
-        ratios = sharpness_of_part(images, twins, regions, self.part)
-        counted = ~ratios.isnan()
-        self.ratios.extend(ratios[counted].tolist())
+        self.add(sharpness_of_part(images, twins, regions, self.part))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `sharpness_of_part`, (n,), NaN where there is nothing to measure on."""
+        counted = ~values.isnan()
+        self.ratios.extend(values[counted].tolist())
         self.skipped += int((~counted).sum())
 
     def compute(self) -> float:

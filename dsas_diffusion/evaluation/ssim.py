@@ -60,8 +60,12 @@ class MeanSsim(Measure):
 
     def update(self, images: torch.Tensor, twins: torch.Tensor) -> None:
         """Take one batch of twins; see `ssim` for shapes and errors."""
-        self.total += float(ssim(images, twins).sum())
-        self.pictures += len(images)
+        self.add(ssim(images, twins))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one batch's `ssim`, (n,)."""
+        self.total += float(values.sum())
+        self.pictures += len(values)
 
     def compute(self) -> float:
         return share(self.total, self.pictures)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from .attention_processor import Attended, Listening
 from .call_reader import CallReader
-from .calls import DenoiserCall
+from .denoiser_call import DenoiserCall
 from .discovery import text_first_in
 from .guidance import denoiser_of, is_compiled
 from .image_tokens import TEXT_FIRST

@@ -9,7 +9,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .calls import DenoiserCall
+from .denoiser_call import DenoiserCall
 from .discovery import TEXT
 from .guidance import denoiser_of
 from .image_tokens import IMAGE_FIRST, image_grid, text_lengths, tokens_of

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..core.features import on_grid
 from ..errors import InputError
-from .calls import Call, TextCall
+from .calls import Call
+from .text_call import TextCall
 
 
 class GateRecord:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from ..errors import InputError
-from .calls import TextCall
 from .reader import Reader
 from .tap import Listener
+from .text_call import TextCall
 from .text_encoders import mask_of
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .call_reader import CallReader
-from .calls import DenoiserCall, TextCall
+from .denoiser_call import DenoiserCall
 from .reader import Reader
 from .tap import Listener
+from .text_call import TextCall
 
 #: How the components are called, and the paths of their sites begin.
 PREFIX: Final = "text_encoder"

@@ -46,9 +46,11 @@ def export_rows(folder: Path, path: str | Path) -> int:
         How many rows.
 
     Raises:
-        InputError: If the ending is another one, a row is damaged, or the file can't be written.
+        InputError: If there are no rows, the ending is another one, a row is damaged, or the file can't be written.
     """
     path = check_export(path)
+    if not any(rows for _, rows in each_cell(folder)):
+        raise InputError(f"{folder} holds no rows of a sweep. Name the folder that `dsas sweep` was given as --out.")
     figures = dict.fromkeys(name for _, rows in each_cell(folder) for name in (rows[0] if rows else ()))
     columns = [*PLACE, *(name for name in figures if name not in ("index", "seed"))]
     buffer, count = io.StringIO(newline=""), 0

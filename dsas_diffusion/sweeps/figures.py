@@ -191,6 +191,15 @@ FIGURES: Final = {
         lambda columns: columns["clip_prompt"] - columns["clip_prompt_unsteered"],
         _constant("clip_prompt", 0.0),
     ),
+    "clip_twin": Figure(
+        "control CLIP-I",
+        ".4f",
+        "Cosine of CLIP's features of control pictures and of their twins.",
+        CONTROL,
+        ("clip_twin",),
+        _column("clip_twin"),
+        _constant("clip_twin", 1.0),
+    ),
     "goal": Figure(
         "goal shown",
         ".1%",

@@ -259,6 +259,7 @@ def _technique(sweep: Sweep, name: str) -> dict[str, Any]:
             if about.get("gate_auroc") is not None
         },
         "strengths": {task: list(sweep.strengths(task, name)) for task in units},
+        "own_strengths": None if entry.strengths is None else list(entry.strengths),
     }
 
 

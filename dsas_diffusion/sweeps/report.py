@@ -12,10 +12,10 @@ from .folder import read_sweep
 from .report_page import page
 from .report_parts import parts
 from .report_tables import VERDICTS, title
-from .report_text import FILES, files, markdown
+from .report_text import files, markdown
 
 
-def report(sweep: str, out: str = "outputs/report", export: str | None = None) -> None:
+def report(sweep: str, out: str = "outputs/report", name: str = "report", export: str | None = None) -> None:
     """Tell what a sweep found: fronts, comparisons, operating points, pictures.
 
     Writes report.html, one file that needs nothing else; report.md with report_files beside it; and report.json with
@@ -24,6 +24,7 @@ def report(sweep: str, out: str = "outputs/report", export: str | None = None) -
     Args:
         sweep: The folder of `dsas sweep`.
         out: Folder for the report, which may be the sweep's own.
+        name: What its files are called, without the ending.
         export: A .csv or .jsonl file for every row, one a picture.
 
     Raises:
@@ -31,36 +32,37 @@ def report(sweep: str, out: str = "outputs/report", export: str | None = None) -
             written.
     """
     if export is not None:
-        check_export(export)
-    if export is not None:
+        check_export(export)  # before anything is computed
         print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
-    tell(Path(sweep), Path(out))
+    tell(Path(sweep), Path(out), name)
 
 
-def tell(folder: Path, out: Path) -> None:
+def tell(folder: Path, out: Path, name: str = "report") -> None:
     """Write a report, and print what a reader is told of first.
 
     Args:
         folder: The sweep's.
         out: Where to.
+        name: As for :func:`report`.
 
     Raises:
         InputError: As for :func:`write_report`.
     """
-    print(_told(write_report(folder, out)))
-    print(f"\nLook at {out / 'report.html'}; the same as text is in report.md, every figure in report.json.")
+    print(_told(write_report(folder, out, name)))
+    print(f"\nLook at {out / name}.html; the same as text is in {name}.md, every figure in {name}.json.")
 
 
-def write_report(folder: Path, out: Path, resamples: int = 10_000) -> dict[str, Any]:
+def write_report(folder: Path, out: Path, name: str = "report", resamples: int = 10_000) -> dict[str, Any]:
     """Write a report's files.
 
     Args:
         folder: The sweep's.
         out: Where to, which may be the same.
+        name: As for :func:`report`.
         resamples: How many resamples intervals are made from.
 
     Returns:
-        What report.json holds.
+        What the file of figures holds.
 
     Raises:
         InputError: If there is nothing to tell, something is damaged, or a file can't be written.
@@ -73,12 +75,13 @@ def write_report(folder: Path, out: Path, resamples: int = 10_000) -> dict[str, 
         )
     found = findings(sweep, resamples)
     blocks = parts(sweep, found)
-    with atomic_folder(out / FILES, overwrite=("*.svg", "*.png")) as temporary:
-        for name, content in files(blocks).items():
-            (temporary / name).write_bytes(content)
-    atomic_write(out / "report.json", to_json(found))
-    atomic_write(out / "report.md", markdown(found["title"], blocks))
-    atomic_write(out / "report.html", page(found["title"], blocks))
+    beside = f"{name}_files"
+    with atomic_folder(out / beside, overwrite=("*.svg", "*.png")) as temporary:
+        for file, content in files(blocks).items():
+            (temporary / file).write_bytes(content)
+    atomic_write(out / f"{name}.json", to_json(found))
+    atomic_write(out / f"{name}.md", markdown(found["title"], blocks, beside))
+    atomic_write(out / f"{name}.html", page(found["title"], blocks))
     return found
 
 

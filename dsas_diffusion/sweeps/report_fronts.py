@@ -1,5 +1,6 @@
 """The sections of a sweep's report that compare: fronts, who is ahead, and operating points."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,10 +28,12 @@ def emphasis(found: Findings) -> dict[str, int]:
         return {}
     open_twin = [pair["second"] for pair in scope["gates"] if pair["first"] == scope["best"]]
     volumes, about = scope["tuned"], found["techniques"]
-    others = sorted(
-        scope["techniques"],
-        key=lambda name: (about[name]["use"] == STEERING, about[name]["oracle"], -volumes.get(name, 0.0)),
-    )
+
+    def rank(name: str) -> tuple[bool, bool, float]:
+        volume = volumes.get(name, math.nan)
+        return about[name]["use"] == STEERING, about[name]["oracle"], 0.0 if math.isnan(volume) else -volume
+
+    others = sorted(scope["techniques"], key=rank)
     order = dict.fromkeys(name for name in (scope["best"], *open_twin, *others) if name is not None)
     return {name: place for place, name in enumerate(list(order)[: len(COLOURS)])}
 
@@ -114,7 +117,7 @@ def _planes(found: Findings, scope: Mapping[str, Any], colours: Mapping[str, int
     blocks: list[Block] = []
     for plane, name in PLANES.items():
         if plane not in scope["fronts"]:
-            blocks.append(Paragraph(f"Nothing tells {name} here, so there is no front of it."))
+            blocks.append(Paragraph(f"Removal or {name} was not measured here: no prompt has a value."))
             continue
         lines = [
             Line(

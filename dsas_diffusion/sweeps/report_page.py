@@ -52,7 +52,7 @@ figure { margin: 1rem 0 1.75rem; }
 figure svg { width: 100%; max-width: 41rem; height: auto; display: block; }
 figcaption { color: var(--faint); font-size: .9rem; max-width: 46rem; }
 .sheet td, .sheet th { border: 0; padding: .15rem; text-align: left; }
-.sheet img { width: 84px; height: auto; display: block; image-rendering: pixelated; }
+.sheet img { width: 92px; height: auto; display: block; image-rendering: pixelated; }
 .sheet thead th { min-width: 0; font-weight: 400; color: var(--faint); font-size: .8rem; }
 .sheet tbody th { min-width: 7rem; max-width: 9rem; font-size: .82rem; padding-right: .6rem; vertical-align: middle; }
 details { margin: .6rem 0; border: 1px solid var(--rule); border-radius: .4rem; padding: 0 .9rem; }

@@ -1,7 +1,7 @@
 """A sweep's report section by section, before it is a page or a text."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from . import report_tables as tables
@@ -54,10 +54,10 @@ def _made(found: Findings) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(f"{', '.join([*command, *how])}."),
         Paragraph(
-            f"{len(found['techniques'])} techniques on {len(found['tasks'])} tasks. Every picture is drawn from the "
-            f"seed of its unsteered twin and judged beside it. Seeds: {plan['seeds']}, each with a fit and pictures of "
-            "its own; a prompt's value is the mean over them. Whatever is chosen is chosen on tuning prompts; the "
-            "figures are of held-out ones."
+            f"{_count(found['techniques'], 'technique')} on {_count(found['tasks'], 'task')}. Every picture is drawn "
+            f"from the seed of its unsteered twin and judged beside it. Seeds: {plan['seeds']}, each with a fit and "
+            "pictures of its own; a prompt's value is the mean over them. Whatever is chosen is chosen on tuning "
+            "prompts; the figures are of held-out ones."
         ),
     ]
     if found["missing"]:
@@ -79,6 +79,13 @@ def _headline(found: Findings) -> list[Block]:
         if len(first) > 1:
             blocks.append(Heading(3, scope["name"].capitalize()))
         blocks += _claim(found, scope)
+        if towards := {found["tasks"][task]["towards"] for task in scope["tasks"]} - {None}:
+            blocks.append(
+                Paragraph(
+                    f"The concept is not to vanish here, but to become what {', '.join(towards)} says, so that removal "
+                    "says little: sharpness inside and outside the concept's region tell, in the tables."
+                )
+            )
         if not any(scope["operating"]["B"].values()):
             continue
         blocks.append(Paragraph(f"Each technique at operating point B: {found['rules']['B']}."))
@@ -107,7 +114,13 @@ def _claim(found: Findings, scope: Mapping[str, Any]) -> list[Block]:
             Paragraph("There are no tuning prompts, so nothing is chosen or compared; fronts and grid stand below.")
         ]
     if scope["best"] is None:
-        return [Paragraph(f"No technique that is finished on {where} is steering with a gate; nothing is compared.")]
+        gated = any(found["techniques"][name]["gated"] for name in scope["techniques"])
+        why = (
+            "removal was not measured on its tuning prompts"
+            if gated
+            else "no finished technique is steering with a gate"
+        )
+        return [Paragraph(f"Nothing is compared on {where}: {why}.")]
     told = []
     for plane, name in PLANES.items():
         pairs = [pair for pair in scope["comparisons"] if pair["plane"] == plane]
@@ -118,7 +131,7 @@ def _claim(found: Findings, scope: Mapping[str, Any]) -> list[Block]:
                 f"behind {verdicts['behind'] or 'none'}",
                 f"not distinguishable from {verdicts['not distinguishable'] or 'none'}",
             ]
-            told.append(f"By removal and {name}: {', '.join(counts)} of {verdicts.total()} other techniques.")
+            told.append(f"By removal and {name}, of {verdicts.total()} compared: {', '.join(counts)}.")
     return [
         Paragraph(
             f"Of steering with a gate, **{title(found, scope['best'])}** has the largest hypervolume of removal and "
@@ -138,12 +151,17 @@ def _compared_what(found: Findings) -> list[Block]:
         f"judged are {_list(grid['around'])} times the centre. This rule is the same for every technique and task, "
         "though λ does not mean the same in each. Tasks are put together by the place of λ in this grid."
     )
+    own = [
+        f"*{about['title']}* has strengths of its own: {_list(about['own_strengths'])}."
+        for about in found["techniques"].values()
+        if about["own_strengths"]
+    ]
     return [
         Heading(2, "What was compared"),
         tables.tasks_table(found),
         tables.techniques_table(found),
         Heading(3, "Strengths"),
-        Paragraph(f"Judged are λ = {_list(grid['strengths'])} for every technique." if grid["strengths"] else searched),
+        Paragraph(" ".join([f"Judged are λ = {_list(grid['strengths'])}." if grid["strengths"] else searched, *own])),
         Heading(3, "What the figures mean"),
         Items([f"*{found['figures'][name]['heading']}*: {found['figures'][name]['meaning']}" for name in shown]),
         Paragraph(
@@ -167,20 +185,22 @@ def _grid(found: Findings) -> list[Block]:
 
 
 def _limits(found: Findings) -> list[Block]:
-    if not any(about["hard_cases"] for about in found["tasks"].values()):
+    hard = [name for name, about in found["tasks"].items() if about["hard_cases"]]
+    if not hard:
         return []
-    if not found["limits"]:
-        return [Heading(2, "Hard cases"), Paragraph("No technique is finished on them yet.")]
-    return [
+    blocks: list[Block] = [
         Heading(2, "Hard cases"),
         Paragraph(
-            "Prompts at the limits, each technique at the λ that rule B takes on the task's tuning prompts. *Unsteered "
-            "shows it*: share of the twins that show the concept. *Of these left*: share of those pictures that still "
-            "show it when steered. *Others kept* and *SSIM* say how much of the rest stays, and are what counts for "
-            "look-alikes, which must come out untouched."
+            "Prompts at the limits, each technique at the λ that rule B takes on the task's tuning prompts; * marks "
+            "one that does not meet it. Look-alikes show no concept and must come out untouched: for them what is kept "
+            "and SSIM count."
         ),
-        tables.limits_table(found),
     ]
+    for task in hard:
+        told = any(row["task"] == task for row in found["limits"])
+        own: list[Block] = [*tables.limits_tables(found, task)] if told else []
+        blocks += [Heading(3, f"Hard cases: {task}"), *(own or [Paragraph("No technique is finished on it yet.")])]
+    return blocks
 
 
 def _pictures(sweep: Sweep, found: Findings) -> list[Block]:
@@ -223,6 +243,10 @@ def _missing(found: Findings) -> list[Block]:
 def _unmet(scope: Mapping[str, Any], technique: str) -> bool:
     point = scope["operating"]["B"].get(technique)
     return point is not None and len(point["met"]) < len(scope["tasks"])
+
+
+def _count(things: Collection[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _list(values: Sequence[float]) -> str:

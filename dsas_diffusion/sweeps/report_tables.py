@@ -14,6 +14,15 @@ PLANES: Final = {"ssim": "control SSIM", "other_kept": "other kept"}
 VERDICTS: Final = {"ahead": "▲ ahead", "behind": "▼ behind", "not distinguishable": "○ not distinguishable"}
 #: The figures of the headline, beside the time.
 HEADLINE: Final = ("removal", "clean_removal", "control_kept", "other_kept", "no_invented", "ssim")
+#: What it has, too, where a task says so: what is to appear, or what the concept is to become.
+BECOMING: Final = {"goal": ("goal",), "towards": ("sharpness_inside", "sharpness_outside")}
+#: Figure of hard cases → its format and caption.
+LIMITS: Final = {
+    "left": (".1%", "Of the pictures whose twin shows the concept, the share that still does"),
+    "kept": (".1%", "Of the other objects drawn unsteered, the share that is still there"),
+    "ssim": (".4f", "SSIM to the unsteered twin"),
+    "no_invented": (".1%", "Pictures without an object that nobody asked for"),
+}
 #: What marks the configuration that was chosen on tuning prompts.
 CHOSEN: Final = "★ "
 
@@ -49,7 +58,9 @@ def measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def headline_table(found: Findings, scope: Mapping[str, Any], techniques: Sequence[str]) -> Table:
     """A technique a row at operating point B, with what it costs; the chosen configuration first."""
     points = scope["operating"]["B"]
-    shown = [name for name in HEADLINE if any(points.get(t) and points[t]["figures"][name] for t in techniques)]
+    asked = {key for key in BECOMING if any(found["tasks"][task][key] for task in scope["tasks"])}
+    wanted = [*HEADLINE, *(name for key, names in BECOMING.items() if key in asked for name in names)]
+    shown = [name for name in wanted if any(points.get(t) and points[t]["figures"][name] for t in techniques)]
     rows = []
     for technique in sorted(techniques, key=lambda name: name != scope["best"]):
         point = points.get(technique)
@@ -124,26 +135,31 @@ def grid_table(found: Findings, task: str) -> Table:
     return Table(["technique", "λ", *(FIGURES[name].heading for name in shown)], rows, 1, f"Every λ on {task}.")
 
 
-def limits_table(found: Findings) -> Table:
-    """A case and technique a row."""
-    alone = len({row["task"] for row in found["limits"]}) == 1
-    rows = [
-        [
-            row["case"] if alone else f"{row['task']}: {row['case']}",
-            title(found, row["technique"]),
-            f"{row['strength']:g}" + ("" if row["met"] else " *"),
-            str(row["prompts"]),
-            number(row["shown"], ".1%"),
-            interval(row["figures"]["left"], ".1%"),
-            interval(row["figures"]["kept"], ".1%"),
-            interval(row["figures"]["ssim"], ".4f"),
-            interval(row["figures"]["no_invented"], ".1%"),
+def limits_tables(found: Findings, task: str) -> list[Table]:
+    """One task's hard cases, a technique a row and a case a column: a table a figure."""
+    own = [row for row in found["limits"] if row["task"] == task]
+    cases = list(dict.fromkeys(row["case"] for row in own))
+    told: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in own:
+        told.setdefault(row["technique"], {})[row["case"]] = row
+    first = next(iter(told.values()))
+    tables = []
+    for name, (spec, caption) in LIMITS.items():
+        rows = [
+            [
+                _at(found, technique, next(iter(each.values()))),
+                *(interval(each[c]["figures"][name], spec) for c in cases),
+            ]
+            for technique, each in told.items()
         ]
-        for row in sorted(found["limits"], key=lambda row: (row["task"], row["case"]))
-    ]
-    columns = ["case", "technique", "λ", "prompts", "unsteered shows it", "of these left", "others kept", "SSIM",
-               "no invented"]  # fmt: skip
-    return Table(columns, rows, 2, "Hard cases, technique by technique; * marks a λ that does not meet rule B.")
+        if name == "left":  # of how many pictures it is told
+            rows.insert(
+                0, ["unsteered pictures that show it", *(number(first[case]["shown"], ".1%") for case in cases)]
+            )
+        if any(cell != MISSING for row in rows for cell in row[1:]):
+            columns = ["technique", *(f"{case} ({first[case]['prompts']} prompts)" for case in cases)]
+            tables.append(Table(columns, rows, 1, f"{caption}, {task}."))
+    return tables
 
 
 def cost_table(found: Findings) -> Table:
@@ -200,6 +216,10 @@ def techniques_table(found: Findings) -> Table:
         for about in found["techniques"].values()
     ]
     return Table(["technique", "what it is", "settings", "source"], rows, 4, "Techniques.")
+
+
+def _at(found: Findings, technique: str, row: Mapping[str, Any]) -> str:
+    return f"{title(found, technique)}, λ = {row['strength']:g}{'' if row['met'] else ' *'}"
 
 
 def _met(scope: Mapping[str, Any], point: Mapping[str, Any] | None) -> str:

@@ -9,22 +9,21 @@ from ..evaluation.report import contact_sheet, markdown_table
 from .blocks import Block, Fold, Heading, Items, Paragraph, Plot, Sheet, Table
 from .plots import standalone
 
-#: The folder of plots and sheets, beside the text.
-FILES: Final = "report_files"
 _SIDE: Final = 96
 
 
-def markdown(title: str, blocks: Sequence[Block]) -> str:
+def markdown(title: str, blocks: Sequence[Block], folder: str) -> str:
     """Write a report.
 
     Args:
         title: What the report is called.
         blocks: Its parts.
+        folder: Name of the folder of plots and sheets, beside the text.
 
     Returns:
         Markdown that links the files of `files`.
     """
-    return "\n".join([f"# {title}", "", *_lines(blocks, 3)]).rstrip() + "\n"
+    return "\n".join([f"# {title}", "", *_lines(blocks, folder, 3)]).rstrip() + "\n"
 
 
 def files(blocks: Sequence[Block]) -> dict[str, bytes]:
@@ -48,7 +47,7 @@ def files(blocks: Sequence[Block]) -> dict[str, bytes]:
     return found
 
 
-def _lines(blocks: Sequence[Block], level: int) -> Iterable[str]:
+def _lines(blocks: Sequence[Block], folder: str, level: int) -> Iterable[str]:
     for block in blocks:
         match block:
             case Heading():
@@ -61,15 +60,15 @@ def _lines(blocks: Sequence[Block], level: int) -> Iterable[str]:
             case Table():
                 yield from _table(block)
             case Plot():
-                yield f"![{block.caption}]({FILES}/{block.name}.svg)"
+                yield f"![{block.caption}]({folder}/{block.name}.svg)"
             case Sheet():
-                yield f"![{block.caption}]({FILES}/{block.name}.png)"
+                yield f"![{block.caption}]({folder}/{block.name}.png)"
                 yield ""
                 yield f"{block.caption} Prompts: {'; '.join(f'{name}: “{text}”' for name, text in block.columns)}."
             case Fold():
                 yield f"{'#' * level} {block.title}"
                 yield ""
-                yield from _lines(block.blocks, level + 1)
+                yield from _lines(block.blocks, folder, level + 1)
         yield ""
 
 

@@ -30,8 +30,9 @@ class Scope:
 def scopes(sweep: Sweep) -> list[Scope]:
     """Give every scope that fronts are told of, the pooled ones first.
 
-    Pooled are tasks that are for the same techniques and go towards the same: a technique has been drawn on all of them
-    or stands in none of the pooled tables. Tasks of hard cases have no control prompts, and so no fronts.
+    Pooled are tasks that differ in their concept alone: they have the same techniques, pipeline and sampling settings,
+    and ask for the same. A technique is finished on all of them or stands in none of the pooled tables. Tasks of hard
+    cases have no control prompts, and so no fronts.
 
     Args:
         sweep: What was drawn.
@@ -40,7 +41,9 @@ def scopes(sweep: Sweep) -> list[Scope]:
     for name, task in sweep.plan.tasks.items():
         if task.cases is None:
             own = tuple(technique for of, technique in sweep.plan.units() if of == name)
-            groups.setdefault((own, task.towards), []).append(name)
+            asked = (task.towards, task.goal, tuple(task.labels), task.prompts is None, len(task.concepts))
+            settings = (task.pipeline or sweep.plan.pipeline, repr(sorted(task.generation.items())))
+            groups.setdefault((own, asked, settings), []).append(name)
     pools = [tasks for tasks in groups.values() if len(tasks) > 1]
     alone = [task for tasks in groups.values() for task in tasks]
     found = [_scope(sweep, _together(tasks, len(pools) == 1), tasks) for tasks in pools]

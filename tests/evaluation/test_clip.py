@@ -7,8 +7,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dsas_diffusion import orchard
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation.clip import ClipJudge, ClipScore, ZeroShotRate, clip_score, split_text, zero_shot
+from dsas_diffusion.evaluation.clip import (
+    ClipJudge,
+    ClipScore,
+    ZeroShotRate,
+    clip_score,
+    split_text,
+    zero_shot,
+)
 from dsas_diffusion.evaluation.images import as_tensor
 
 TEXTS = ["a banana", "an apple on a blue table", "a cup", "two books", "a pear", "grapes", "an empty table"]
@@ -182,3 +190,22 @@ def test_a_broken_folder_is_refused(tmp_path, clip_folder):
     (tmp_path / "open_clip_model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(InputError, match="Can't load the CLIP model"):
         ClipJudge.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("words", [1, 29, 30, 31, 60, 61])
+def test_no_piece_loses_its_end_token(words):
+    # Orchard's tokenizer has room for 32, start and end among them, and pads with its end token.
+    model, preprocess, tokenizer = orchard.load_clip()
+    judge = ClipJudge(model, preprocess, tokenizer)
+    text = " ".join((["banana", "apple", "cup"] * 30)[:words])  # a token a word
+    end = model.text_eos_id
+    roomy = tokenizer([text], context_length=100)[0].tolist()
+    content = roomy[1 : roomy.index(end)]
+    assert len(content) == words
+    pieces = split_text(text, judge._fits)
+    kept = []
+    for row in tokenizer(pieces).tolist():
+        assert row[0] == roomy[0]
+        kept += row[1 : row.index(end)]  # there is an end in every piece, and nothing lost before it
+    assert kept == content
+    assert len(pieces) == math.ceil(words / 30)  # each as long as it can be

@@ -24,6 +24,9 @@ from dsas_diffusion.sweeps.folder import read_sweep
 from dsas_diffusion.sweeps.fronts import tuned_hypervolume
 from dsas_diffusion.sweeps.plots import Line, front_plot, standalone
 from dsas_diffusion.sweeps.report import write_report
+from dsas_diffusion.sweeps.report_page import page
+from dsas_diffusion.sweeps.report_parts import parts
+from dsas_diffusion.sweeps.report_text import markdown
 from dsas_diffusion.sweeps.rows import read_rows
 
 TITLES = {name: about.get("title", name) for name, about in TECHNIQUES.items()}
@@ -103,28 +106,28 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 
 
 def test_page_needs_nothing_else_and_is_well_formed(told):
-    page = (told[0] / "report" / "report.html").read_text(encoding="utf-8")
-    parsed = Page(page)
+    content = (told[0] / "report" / "report.html").read_text(encoding="utf-8")
+    parsed = Page(content)
     assert parsed.open == []
     assert parsed.loads
     assert all(one.startswith("data:image/png;base64,") for one in parsed.loads)
     assert all(link.startswith("#") for link in parsed.links)
     assert {link[1:] for link in parsed.links} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert not re.search(r"<script|<link|@import|url\(|javascript:", page)
-    assert set(re.findall(r"https?://[^\"' <]*", page)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert not re.search(r"<script|<link|@import|url\(|javascript:", content)
+    assert set(re.findall(r"https?://[^\"' <]*", content)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
     text = " ".join(parsed.text)
     for name in (*TITLES.values(), *TASKS, "hard", "look-alikes", "misspelt", "a made-up sweep".capitalize()):
         assert name in text
-    assert "prefers-color-scheme: dark" in page
-    assert 'name="viewport"' in page
-    assert str(told[0]) not in page
+    assert "prefers-color-scheme: dark" in content
+    assert 'name="viewport"' in content
+    assert str(told[0]) not in content
 
 
 def test_page_and_text_have_the_same_tables(told):
-    page = Page((told[0] / "report" / "report.html").read_text(encoding="utf-8"))
+    shown = Page((told[0] / "report" / "report.html").read_text(encoding="utf-8"))
     text = (told[0] / "report" / "report.md").read_text(encoding="utf-8")
-    on_page = [table for table in page.tables if table[0][0]]  # sheets of pictures begin with an empty corner
+    on_page = [table for table in shown.tables if table[0][0]]  # sheets of pictures begin with an empty corner
     in_text = markdown_tables(text)
     assert len(on_page) == len(in_text) > 10
     for one, other in zip(on_page, in_text, strict=True):
@@ -209,13 +212,35 @@ def test_choice_is_of_tuning_prompts_alone(told):
             assert after["figures"]["removal"] == [1, 1, 1]
 
 
+def test_a_concept_that_no_picture_shows_is_said(told):
+    """Nothing removed can be told then: no front, no choice, and a report all the same."""
+    sweep = read_sweep(told[0] / "sweep")
+    for splits in (("tuning",), ("tuning", "heldout")):
+        cells = {
+            cell: {**columns, "concept_unsteered": np.zeros_like(columns["ssim"])} if cell.split in splits else columns
+            for cell, columns in sweep.cells.items()
+        }
+        blind = type(sweep)(**{**vars(sweep), "cells": cells})
+        found = findings(blind, resamples=20)
+        pooled = found["scopes"][0]
+        assert pooled["best"] is None
+        assert pooled["operating"]["B"] == dict.fromkeys(TECHNIQUES)
+        assert bool(pooled["fronts"]) == (splits == ("tuning",))
+        text = markdown("Blind", parts(blind, found))
+        assert "Nothing is compared on banana, apple together: removal was not measured on its tuning prompts." in text
+        assert ("Removal or control SSIM was not measured here" in text) == (not pooled["fronts"])
+        assert page("Blind", parts(blind, found))
+
+
 def test_oracles_stand_apart(told):
     text = (told[0] / "report" / "report.md").read_text(encoding="utf-8")
     head = text.partition("## What was compared")[0]
     main, _, apart = head.partition("Apart, outside the claim")
+    assert "| goal shown |" in main
+    assert "sharpness" not in main
     assert "| told |" not in main
     assert "| told |" in apart
-    assert "of 2 other techniques." in main
+    assert "of 2 compared: ahead of 2, behind none" in main
     assert "| told (apart) |" in text
 
 
@@ -244,12 +269,12 @@ def test_hard_cases_against_loops(told):
 
 def test_pictures_are_those_of_the_chosen_strength(told):
     top, found = told
-    page = (top / "report" / "report.html").read_text(encoding="utf-8")
+    content = (top / "report" / "report.html").read_text(encoding="utf-8")
     alone = found["scopes"][1]
     for name in TECHNIQUES:
         strength = alone["operating"]["B"][name]["strengths"]["banana"]
-        assert f'<th scope="row">{TITLES[name]}, λ = {strength:g}</th>' in page
-    rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(?:<td><img)', page)
+        assert f'<th scope="row">{TITLES[name]}, λ = {strength:g}</th>' in content
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(?:<td><img)', content)
     assert [row for row in rows if row == "unsteered"] == ["unsteered"] * 5  # three tasks, two with maps of gates
 
 
@@ -285,10 +310,12 @@ def test_nothing_finished_or_nothing_there_is_one_paragraph(copied, tmp_path, ca
     assert "No technique is finished on banana, apple together yet." in (tmp_path / "begun" / "report.md").read_text()
     for path in (copied / "rows").rglob("*.jsonl"):
         path.write_text("")
-    for line in (["--sweep", str(copied)], ["--sweep", str(tmp_path / "nowhere")]):
+    rows = ["--export", str(tmp_path / "rows.csv")]
+    for line in (["--sweep", str(copied)], ["--sweep", str(tmp_path / "nowhere")], ["--sweep", str(copied), *rows]):
         assert main(["report", *line, "--out", str(tmp_path / "none")]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "rows.csv").exists()
     with pytest.raises(InputError, match=r"No cell of the sweep in .* is whole yet"):
         write_report(copied, tmp_path / "none")
 
@@ -308,8 +335,8 @@ def test_without_tuning_prompts_nothing_is_chosen(tmp_path):
     assert list(scope["fronts"]) == ["ssim"]
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "There are no tuning prompts, so nothing is chosen or compared" in text
-    assert "Nothing tells other kept here" in text
-    assert "Judged are λ = 0.5, 1 for every technique." in text
+    assert "Removal or other kept was not measured here" in text
+    assert "Judged are λ = 0.5, 1." in text
     assert "No pictures of own were kept" in text
 
 

@@ -6,6 +6,8 @@ from made_sweep import TECHNIQUES, write_sweep
 from dsas_diffusion.sweeps.findings import findings, without_gate
 from dsas_diffusion.sweeps.folder import read_sweep
 from dsas_diffusion.sweeps.report_fronts import emphasis
+from dsas_diffusion.sweeps.report_parts import parts
+from dsas_diffusion.sweeps.report_text import markdown
 from dsas_diffusion.sweeps.scopes import headlines, scopes
 
 TASKS = {
@@ -60,3 +62,12 @@ def test_colours_are_of_the_chosen_one_its_open_twin_and_rivals_first(made):
     ]  # the one that is told in words comes last of these
     assert sorted(order) == sorted([*TECHNIQUES, "other"])
     assert list(emphasis(found).values()) == [0, 1, 2, 3, 4]
+
+
+def test_what_a_concept_is_to_become_is_told_by_sharpness(made):
+    sweep = read_sweep(made)
+    text = markdown("Blur", parts(sweep, findings(sweep, resamples=20)))
+    blur = text.partition("### Blur\n")[2].partition("## What was compared")[0]
+    assert "to become what orchard/blur says" in blur
+    assert "| sharpness inside | sharpness outside |" in blur
+    assert "sharpness" not in text.partition("### Blur\n")[0]
