@@ -27,8 +27,6 @@ TOPICS = (
             "cli.py",
             "commands.py",
             "command_options.py",
-            "inspecting.py",
-            "looking.py",
             "demo.py",
             "core/registry.py: There is no … …",
         ),
