@@ -237,8 +237,8 @@ def _built(registry: Any, part: dict[str, Any], folder: Path) -> Any:
             return registry[part["name"]](**part["settings"])
     except (TypeError, RuntimeError, OverflowError) as error:
         raise InputError(
-            f"{folder / MANIFEST} has settings for {part['name']!r} that this version does not know or can't use: {error}. "
-            "Install the version that wrote it, or fit again."
+            f"{folder / MANIFEST} has settings for {part['name']!r} that this version does not know or can't use: "
+            f"{error}. Install the version that wrote it, or fit again."
         ) from error
 
 
