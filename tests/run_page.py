@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from diffusers import DiffusionPipeline
 from doc_pages import blocks_of
-from page_preparation import PREPARED, UNCOMMENTED
 
 from dsas_diffusion.cli import main
 
@@ -25,11 +24,8 @@ def run(page: str) -> None:
     """
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks_of(page):
-        if block.excuse or not block.runs or any(part in block.text for part in UNCOMMENTED.get(page, [])):
+        if block.excuse or not block.runs:
             continue
-        for mark, prepare in PREPARED.get(page, {}).items():
-            if mark in block.text:
-                prepare(names)
         print(f"{page}, line {block.line}", flush=True)
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
