@@ -226,7 +226,7 @@ def test_a_concept_that_no_picture_shows_is_said(told):
         assert pooled["best"] is None
         assert pooled["operating"]["B"] == dict.fromkeys(TECHNIQUES)
         assert bool(pooled["fronts"]) == (splits == ("tuning",))
-        text = markdown("Blind", parts(blind, found))
+        text = markdown("Blind", parts(blind, found), "blind_files")
         assert "Nothing is compared on banana, apple together: removal was not measured on its tuning prompts." in text
         assert ("Removal or control SSIM was not measured here" in text) == (not pooled["fronts"])
         assert page("Blind", parts(blind, found))
