@@ -66,7 +66,7 @@ def test_colours_are_of_the_chosen_one_its_open_twin_and_rivals_first(made):
 
 def test_what_a_concept_is_to_become_is_told_by_sharpness(made):
     sweep = read_sweep(made)
-    text = markdown("Blur", parts(sweep, findings(sweep, resamples=20)))
+    text = markdown("Blur", parts(sweep, findings(sweep, resamples=20)), "blur_files")
     blur = text.partition("### Blur\n")[2].partition("## What was compared")[0]
     assert "to become what orchard/blur says" in blur
     assert "| sharpness inside | sharpness outside |" in blur
