@@ -101,8 +101,8 @@ class DsasTechnique:
         self.pipe = load_pipeline(self.config.model_id, device, self.config.precision or usual)
         if self.pipe.components.get("safety_checker") is not None:
             self.pipe.register_modules(safety_checker=None)
-        with self.steerer.attached(self.pipe, self.config.strength):
-            pass  # another model's steerer is refused now, and not after the benchmark has loaded its data
+        # Another model's steerer is refused now, and not after the benchmark has loaded its data.
+        self.steerer.prepared(self.pipe, self.config.strength)
 
     def generate(self, prompts: Sequence[str], seed: int | None = None, **kwargs: Any) -> "list[Image.Image]":
         """Draw one picture a prompt.
