@@ -12,13 +12,13 @@ from datetime import date
 import torch
 
 from dsas_diffusion import load_prompts, orchard
-from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATION
+from dsas_diffusion.demo.figures import BATCH_SIZE, GENERATION
 from dsas_diffusion.files import atomic_write
+from dsas_diffusion.fitting.recording import Recording, record
+from dsas_diffusion.fitting.validation import cross_validated, first_samples
 from dsas_diffusion.gates.base import GATES, Gate
 from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.sites import find_sites
-from dsas_diffusion.recording import Recording, record
-from dsas_diffusion.validation import cross_validated, first_samples
 
 _COMPARED = (
     ("logistic", {"components": 5}),

@@ -23,8 +23,8 @@ from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.logistic import LogisticGate
-from dsas_diffusion.text_evaluation import evaluate_language
-from dsas_diffusion.text_suite import TextSuite
+from dsas_diffusion.texts.evaluation import evaluate_language
+from dsas_diffusion.texts.suite import TextSuite
 
 #: Where to steer, what to learn from, and when: chosen on tuning prompts among `CANDIDATES`.
 SETTINGS: dict[str, Any] = {"sites": "attention", "tokens": "last", "gate": "logistic", "tau": 0.9}

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from dsas_diffusion import fit, load_prompts, orchard
-from dsas_diffusion.demo_figures import BATCH_SIZE, GENERATIONS, KINDS, Bench, first_seed, judged
+from dsas_diffusion.demo.figures import BATCH_SIZE, GENERATIONS, KINDS, Bench, first_seed, judged
 from dsas_diffusion.drawing import draw, write_prompts
 from dsas_diffusion.evaluation.clip import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
-from dsas_diffusion.fit_settings import Estimation
+from dsas_diffusion.fitting.learning import MapFrom
+from dsas_diffusion.fitting.settings import Estimation
 from dsas_diffusion.gates.patch import PatchGate
-from dsas_diffusion.learning import MapFrom
 from dsas_diffusion.methods.base import METHODS
 
 COLUMNS = {

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     )
     from .calibration import calibrate
     from .errors import InputError
-    from .fitting import fit
+    from .fitting.fit import fit
+    from .fitting.training_loop import DivergedError, Training
     from .hooks.attention_maps import AttentionMaps
     from .hooks.attention_processor import DSASAttnProcessor
     from .hooks.card import Card, Continuation
     from .hooks.steerer import Steerer
     from .prompts import PromptSet, load_prompts
-    from .text_evaluation import evaluate_language
-    from .text_suite import TextSuite
-    from .training_loop import DivergedError, Training
+    from .texts.evaluation import evaluate_language
+    from .texts.suite import TextSuite
 
 __version__ = "0.1.0.dev0"
 
@@ -36,19 +36,19 @@ _HOMES = {
     "Card": "hooks.card",
     "Continuation": "hooks.card",
     "DSASAttnProcessor": "hooks.attention_processor",
-    "DivergedError": "training_loop",
+    "DivergedError": "fitting.training_loop",
     "InputError": "errors",
     "PromptSet": "prompts",
     "Steerer": "hooks.steerer",
     "SteeringMixin": "adapters",
-    "TextSuite": "text_suite",
-    "Training": "training_loop",
+    "TextSuite": "texts.suite",
+    "Training": "fitting.training_loop",
     "calibrate": "calibration",
     "delete_steering": "adapters",
     "disable_steering": "adapters",
     "enable_steering": "adapters",
-    "evaluate_language": "text_evaluation",
-    "fit": "fitting",
+    "evaluate_language": "texts.evaluation",
+    "fit": "fitting.fit",
     "get_active_steering": "adapters",
     "get_list_steering": "adapters",
     "load_prompts": "prompts",

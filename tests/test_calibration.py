@@ -11,7 +11,7 @@ from dsas_diffusion import Steerer, calibrate, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.presence import present
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.prompts import Prompt
 
 TUNING = ("zzz zuzu s", "zzz zuzu t")

@@ -8,7 +8,7 @@ from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Steerer
 from dsas_diffusion.core.features import from_positions, to_positions
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.methods.base import METHODS

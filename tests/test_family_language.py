@@ -7,9 +7,9 @@ from tiny_texts import CONTROL, SOURCE, model, rudeness, tokenizer
 
 from dsas_diffusion import Steerer, fit
 from dsas_diffusion.backends.language import generate
+from dsas_diffusion.fitting.training_loop import Training
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
-from dsas_diffusion.training_loop import Training
 
 TEXTS = [SOURCE[0], CONTROL[0], SOURCE[2]]
 PAIRS = [

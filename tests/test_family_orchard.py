@@ -5,9 +5,9 @@ import torch
 
 from dsas_diffusion import Steerer, fit, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
+from dsas_diffusion.fitting.training_loop import Training
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
-from dsas_diffusion.training_loop import Training
 
 pytestmark = pytest.mark.full
 

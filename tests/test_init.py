@@ -33,8 +33,8 @@ def test_dir_lists_the_public_names():
 
 
 def test_fit_stays_a_function_once_its_module_is_imported():
-    pytest.importorskip("dsas_diffusion.fitting")
-    from dsas_diffusion.fitting import fit
+    pytest.importorskip("dsas_diffusion.fitting.fit")
+    from dsas_diffusion.fitting.fit import fit
 
     assert dsas_diffusion.fit is fit
     assert callable(dsas_diffusion.fit)

@@ -1,4 +1,4 @@
-"""The README's tree: right as it stands, and able to notice when it is not."""
+"""The trees of README and docs: right as they stand, and able to notice when they are not."""
 
 import importlib.util
 from pathlib import Path
@@ -18,23 +18,27 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "package" / "__init__.py").write_text('"""The package."""')
     (tmp_path / "package" / "one.py").write_text('"""One thing.\n\nMore.\n"""')
     (tmp_path / "package" / "inner" / "two.py").write_text('"""Another."""')
-    (tmp_path / "README.md").write_text(f"before\n{readme_tree.BEGIN}\nold\n{readme_tree.END}\nafter\n")
+    (tmp_path / "docs").mkdir()
+    for page in readme_tree.PAGES:
+        (tmp_path / page).write_text(f"before\n{readme_tree.BEGIN}\nold\n{readme_tree.END}\nafter\n")
     files = ["package/__init__.py", "package/inner/two.py", "package/one.py", "tests/test_one.py", "package/data.bin"]
     monkeypatch.setattr(readme_tree, "ROOT", tmp_path)
     monkeypatch.setattr(readme_tree, "tracked_files", lambda: files)
     return tmp_path
 
 
-def test_writes_one_line_a_file_between_the_markers(root, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/files.md"])
+def test_writes_one_line_a_file_between_the_markers(root, monkeypatch, page):
     monkeypatch.setattr("sys.argv", ["readme_tree.py"])
     readme_tree.main()
-    lines = (root / "README.md").read_text().splitlines()
+    lines = (root / page).read_text().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
+    deep = [["two.py", "Another."]] if page == "docs/files.md" else []
     assert [line.split(maxsplit=1) for line in lines[3:-3]] == [
         ["package/", "The package."],
         ["inner/"],
-        ["two.py", "Another."],
+        *deep,
         ["one.py", "One thing."],
         ["tests/", "The tests; they mirror the package."],
     ]
@@ -44,7 +48,7 @@ def test_writes_one_line_a_file_between_the_markers(root, monkeypatch):
 
 def test_check_notices_a_stale_tree(root, monkeypatch):
     monkeypatch.setattr("sys.argv", ["readme_tree.py", "--check"])
-    with pytest.raises(SystemExit, match="make tree"):
+    with pytest.raises(SystemExit, match=r"README\.md does not match .*`make tree`"):
         readme_tree.main()
     assert "old" in (root / "README.md").read_text()
 

@@ -25,9 +25,8 @@ TOPICS = (
         "another. `dsas --help` lists the commands, `dsas COMMAND --help` the options.",
         (
             "cli.py",
-            "commands.py",
-            "command_options.py",
-            "demo.py",
+            "commands/*.py",
+            "demo/demo.py",
             "core/registry.py: There is no … …",
         ),
     ),
@@ -56,12 +55,12 @@ TOPICS = (
         "targets that the set lacks, a gate that sees places has no twins to learn them from, or a setting for "
         "pictures came with a language model. Refused before anything is drawn.",
         (
-            "fit_settings.py",
-            "fitting.py: tokenizer and chat",
-            "fitting.py: map_from",
-            "training.py",
-            "training_loop.py: gamma",
-            "training_loop.py: resume",
+            "fitting/settings.py",
+            "fitting/fit.py: tokenizer and chat",
+            "fitting/fit.py: map_from",
+            "fitting/training.py",
+            "fitting/training_loop.py: gamma",
+            "fitting/training_loop.py: resume",
             "core/descent.py",
             "gates/calibrated.py",
             "gates/image_mean.py",
@@ -75,9 +74,9 @@ TOPICS = (
         "target, no recorded place shows the concept, or a half-precision model overflows. Look at what the model "
         "draws for the source prompts first. Then more prompts, other sites, or another gate.",
         (
-            "learning.py",
-            "fitting.py: NaN",
-            "recording.py",
+            "fitting/learning.py",
+            "fitting/fit.py: NaN",
+            "fitting/recording.py",
             "methods/*.py",
             "gates/*.py",
             "core/features.py",
@@ -87,7 +86,7 @@ TOPICS = (
         "Trainings",
         "A training goes on only from its own state, and stops with the last good maps when its loss runs away: "
         "give a lower learning rate or more prompts a batch.",
-        ("training_state.py", "training_loop.py"),
+        ("fitting/training_state.py", "fitting/training_loop.py"),
     ),
     Topic(
         "Sites",
@@ -106,7 +105,7 @@ TOPICS = (
         "A compiled model may pass hooks by, so that a fit or a record would be empty. Fit and record before "
         "`torch.compile`; steering itself works compiled.",
         (
-            "fitting.py: compiled",
+            "fitting/fit.py: compiled",
             "hooks/recorder.py",
             "hooks/attachment.py: compiled",
             "hooks/attention_maps.py: compiled",
@@ -187,6 +186,7 @@ TOPICS = (
         "but Orchard.",
         (
             "judges.py",
+            "commands/evaluate_images.py",
             "eval_unlearn.py",
             "evaluation/images.py",
             "evaluation/judge.py",
@@ -226,7 +226,7 @@ TOPICS = (
         "There is nothing to measure, a text does not fit into the context, or a continuation came out empty and "
         "can't be judged.",
         (
-            "text_*.py",
+            "texts/*.py",
             "evaluation/classifier.py",
             "evaluation/likelihood.py",
             "evaluation/multiple_choice.py",
@@ -244,7 +244,7 @@ TOPICS = (
         "Recipes and studies",
         "A YAML file of `examples/paper` names something that is not there, or asks for more prompts than the "
         "data hold.",
-        ("recipe*.py", "study_sets.py", "settings_files.py"),
+        ("recipes/*.py", "settings_files.py"),
     ),
     Topic(
         "Entry points of other distributions",

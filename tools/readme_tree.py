@@ -1,4 +1,4 @@
-"""Writes the README's tree from the tracked files, one line a file; `--check` only compares.
+"""Writes the trees of README.md (folders) and docs/files.md (every file); `--check` only compares.
 
 A Python file's line is the first line of its module docstring. What has none (folders, data) is described here.
 """
@@ -10,11 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- tree: written by `make tree` -->", "<!-- end of tree -->"
+#: Page → how deep its tree goes: 2 shows what lies in the package's own folder, `None` everything.
+PAGES: dict[str, int | None] = {"README.md": 2, "docs/files.md": None}
 
 # Folders shown as one line: their insides are many files of one kind.
 FOLDED = {
-    "benchmarks/": "What steering costs, which strength each gate needs, all ten objects, gates compared.",
-    "docs/": "Tables: every method and gate, what works with what, the family swept, all ten objects, gates; pictures.",
+    "benchmarks/": "Plans of sweeps, baselines, and what else is measured for docs/: costs, gates, language models.",
+    "docs/": "The documentation, which `make docs` builds: guides, API, figures; `docs/files.md` has every file.",
     "dsas_diffusion/orchard/weights/": "The trained models with their cards; `figures.json` by `dsas orchard check`.",
     "examples/": "Short scripts, each run by the tests.",
     "pipelines/": "Custom pipelines for Diffusers, one file a family, and a block for Modular Diffusers.",
@@ -74,11 +76,18 @@ def entries(files: list[str]) -> list[tuple[str, str]]:
     return list(shown.items())
 
 
-def render(files: list[str]) -> str:
-    """Lay out the tree as a fenced block between its markers."""
+def render(files: list[str], depth: int | None = None) -> str:
+    """Lay out the tree as a fenced block between its markers.
+
+    Args:
+        files: Paths relative to the root, sorted.
+        depth: How many levels are shown; by default all.
+    """
     rows = []
     for path, description in entries(files):
         bare = path.rstrip("/")
+        if depth is not None and bare.count("/") >= depth:
+            continue
         indent = "  " * bare.count("/") if path not in OTHERS else ""
         shown = path if path in OTHERS else bare.rsplit("/", 1)[-1] + ("/" if path.endswith("/") else "")
         rows.append((indent + shown, description))
@@ -88,18 +97,18 @@ def render(files: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the tree into README.md, or with `--check` fail if it is not what it should be."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        sys.exit(f"README.md lacks the markers {BEGIN!r} and {END!r} around its tree.")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    new = before + render(tracked_files()) + after
-    if "--check" in sys.argv[1:]:
-        if new != text:
-            sys.exit("The tree in README.md does not match the tracked files and their docstrings. Run `make tree`.")
-        return
-    readme.write_text(new, encoding="utf-8")
+    """Write the trees into their pages, or with `--check` fail if one is not what it should be."""
+    for name, depth in PAGES.items():
+        page = ROOT / name
+        text = page.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            sys.exit(f"{name} lacks the markers {BEGIN!r} and {END!r} around its tree.")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        new = before + render(tracked_files(), depth) + after
+        if "--check" not in sys.argv[1:]:
+            page.write_text(new, encoding="utf-8")
+        elif new != text:
+            sys.exit(f"The tree in {name} does not match the tracked files and their docstrings. Run `make tree`.")
 
 
 if __name__ == "__main__":

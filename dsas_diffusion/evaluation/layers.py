@@ -11,13 +11,13 @@ from ..backends.language import check_tokenizer
 from ..core.ranking import auroc, overlap
 from ..core.registry import settings_of
 from ..errors import InputError
+from ..fitting.recording import Recording, record
+from ..fitting.validation import held_out_scores
 from ..gates.base import Gate, Samples
 from ..hooks.calls import Tokens
 from ..hooks.hosts import LanguageHost, host_of
 from ..hooks.sites import Site
 from ..prompts import PromptSet
-from ..recording import Recording, record
-from ..validation import held_out_scores
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from ..backends.language import check_tokenizer
 from ..errors import InputError
+from ..fitting.recording import Recording, run
 from ..hooks.calls import Tokens
 from ..hooks.hosts import Host, LanguageHost
 from ..hooks.sites import Site, find_sites, watch
 from ..hooks.steerer import Steerer
-from ..recording import Recording, run
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline

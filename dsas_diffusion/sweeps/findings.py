@@ -10,11 +10,12 @@ import numpy as np
 
 from ..evaluation.bootstrap import Interval
 from ..methods.base import METHODS
-from .figures import FIGURES, Reached, at_strengths, mean_over_prompts, reached, together
+from .figures import FIGURES
 from .folder import Sweep
 from .fronts import BAND, LEVELS, REFERENCE, Front, compare, fronts, tuned_hypervolume
 from .limits import limits
 from .operating import RULES, Operating, operate
+from .reached import Reached, at_strengths, mean_over_prompts, reached, together
 from .rows import Split
 from .scopes import Scope, headlines, scopes
 from .steering import Steering

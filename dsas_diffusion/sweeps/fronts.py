@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation.bootstrap import Interval, percentiles, resampled_means
 from ..evaluation.pareto import areas, heights, pareto_front
-from .figures import Reached
+from .reached import Reached
 
 #: What removal is set against: the first says what else stays, the second what stays beside the concept, of which
 #: control pictures know nothing.

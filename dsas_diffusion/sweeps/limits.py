@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from ..evaluation.bootstrap import Interval
-from .figures import mean_over_prompts, mean_over_seeds, reached
 from .folder import Columns, Sweep
 from .operating import RULES, choose, intervals
+from .reached import mean_over_prompts, mean_over_seeds, reached
 from .rows import Cell
 
 #: The rule that strengths are chosen by.

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from ..evaluation.bootstrap import Interval, percentiles, resampled_means
-from .figures import FIGURES, Reached, mean_over_prompts
+from .figures import FIGURES
+from .reached import Reached, mean_over_prompts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..errors import InputError
 from ..files import atomic_folder
-from ..fitting import fit
+from ..fitting.fit import fit
+from ..fitting.training_loop import Training
 from ..gates.base import GATES
 from ..hooks.attachment import Attachment
 from ..hooks.guidance import Half
@@ -17,7 +18,6 @@ from ..hooks.steerer import Steerer
 from ..methods.base import METHODS
 from ..prompt_set import FIT_GROUPS, PromptSet
 from ..prompts import load_prompts
-from ..training_loop import Training
 from .technique import CallArguments, Conditions, Technique, as_asked, check_settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.recipe_runs import run_recipes
+from dsas_diffusion.recipes.runs import run_recipes
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("rows", nargs="*", help="names of recipes, by default all")

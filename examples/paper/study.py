@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.studies import run_studies
+from dsas_diffusion.recipes.studies import run_studies
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", nargs="+", default=["qwen2.5-1.5b", "gemma-2-2b"], help="names in protocol.yaml")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dsas_diffusion.demo_figures import GENERATIONS
+from dsas_diffusion.demo.figures import GENERATIONS
 from dsas_diffusion.methods.base import METHODS
 from dsas_diffusion.orchard.world import OBJECTS
 from dsas_diffusion.sweeps.plan import STEERING, load_plan

@@ -199,5 +199,5 @@ def test_what_is_not_there_is_refused(tmp_path, monkeypatch):
 
 
 def test_lm_eval_is_loaded_only_when_asked_for():
-    code = "import sys, dsas_diffusion.text_judges; sys.exit('lm_eval' in sys.modules or 'datasets' in sys.modules)"
+    code = "import sys, dsas_diffusion.texts.by_name; sys.exit('lm_eval' in sys.modules or 'datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

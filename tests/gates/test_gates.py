@@ -11,11 +11,11 @@ from sklearn.pipeline import make_pipeline
 from dsas_diffusion.core.probe import surest
 from dsas_diffusion.core.registry import settings_of
 from dsas_diffusion.errors import InputError
+from dsas_diffusion.fitting.validation import cross_validated, first_samples
 from dsas_diffusion.gates.base import GATES, Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.gates.patch import PatchGate
-from dsas_diffusion.validation import cross_validated, first_samples
 
 
 def recorded(seed: int, shift: float, spread: float = 1.0) -> Samples:

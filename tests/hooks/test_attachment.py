@@ -7,7 +7,7 @@ import torch
 from tiny import draw, hooks_left, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.sites import PRESETS, find_sites
 
 PROMPTS = ["zzz zuzu", "eee oror"]

@@ -13,7 +13,7 @@ import dsas_diffusion as dsas
 from dsas_diffusion import Card, Steerer
 from dsas_diffusion.drawing import pictured_card
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.card import PICTURE
 from dsas_diffusion.hooks.storage import FILES, MANIFEST, README
 

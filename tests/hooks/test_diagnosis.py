@@ -6,7 +6,7 @@ import pytest
 from tiny import GENERATION, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Steerer
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.prompts import Prompt
 
 SETTINGS = {"generation": GENERATION, "progress": False, "tau": 0.5, "gate": "logistic"}

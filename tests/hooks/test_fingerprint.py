@@ -10,7 +10,7 @@ from peft import LoraConfig
 from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.fingerprint import check_fingerprint, fingerprint
 from dsas_diffusion.hooks.sites import find_sites
 

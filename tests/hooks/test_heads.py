@@ -9,7 +9,7 @@ from torch import nn
 
 from dsas_diffusion import Steerer
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import PRESETS, Site, all_sites, find_sites

@@ -11,7 +11,7 @@ from tiny import GENERATION, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Card, Steerer, load_steering
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.storage import FILES
 
 ADDRESS = "https://huggingface.co/me/zzz-off/commit/1"

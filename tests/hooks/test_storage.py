@@ -9,7 +9,7 @@ from tiny import GENERATION, draw, tiny_concept, tiny_pipeline
 
 from dsas_diffusion import Steerer
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.fitting import fit
+from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.hooks.storage import MANIFEST, TENSORS
 
 

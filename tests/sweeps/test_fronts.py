@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dsas_diffusion.evaluation.pareto import Curve, hypervolume, paired_hypervolume, pareto_front
-from dsas_diffusion.sweeps.figures import FIGURES, Reached
+from dsas_diffusion.sweeps.figures import FIGURES
 from dsas_diffusion.sweeps.fronts import BAND, LEVELS, compare, fronts, tuned_hypervolume, verdict
 from dsas_diffusion.sweeps.operating import RULES, choose, operate
+from dsas_diffusion.sweeps.reached import Reached
 
 NAN = math.nan
 KINDS = {"source": 5, "control": 6, "mixed": 4}

@@ -18,11 +18,11 @@ from dsas_diffusion.errors import InputError
 from dsas_diffusion.evaluation.pareto import hypervolume
 from dsas_diffusion.sweeps.blocks import interval, number
 from dsas_diffusion.sweeps.export import export_rows
-from dsas_diffusion.sweeps.figures import reached
 from dsas_diffusion.sweeps.findings import findings
 from dsas_diffusion.sweeps.folder import read_sweep
 from dsas_diffusion.sweeps.fronts import tuned_hypervolume
 from dsas_diffusion.sweeps.plots import Line, front_plot, standalone
+from dsas_diffusion.sweeps.reached import reached
 from dsas_diffusion.sweeps.report import write_report
 from dsas_diffusion.sweeps.report_page import page
 from dsas_diffusion.sweeps.report_parts import parts

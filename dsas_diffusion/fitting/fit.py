@@ -1,0 +1,278 @@
+"""fit(): record source, target and control, then learn a gate and a map for every site."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from ..backends.language import check_texts, check_tokenizer, vocabulary_of
+from ..errors import InputError
+from ..gates.base import GATES, Gate, Samples
+from ..gates.patch import PatchGate
+from ..hooks.attached_concept import checked_strength
+from ..hooks.calls import Tokens
+from ..hooks.fingerprint import fingerprint
+from ..hooks.hosts import Host, LanguageHost, host_of
+from ..hooks.sites import Site, find_sites
+from ..hooks.steered_site import SteeredSite
+from ..hooks.steerer import Steerer
+from ..hooks.storage import part_of
+from ..methods.base import METHODS, SteeringMethod
+from ..prompt_set import FIT_GROUPS
+from ..prompts import PromptSet, load_prompts
+from .learning import Learning, MapFrom, Weighting, core_at, most_trusted, openness
+from .recording import Recording, Regions, in_order, record
+from .settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
+from .training import train
+from .training_loop import Training
+from .validation import cross_validated, place_auroc
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from transformers import PreTrainedModel
+
+
+def fit(
+    pipe: "DiffusionPipeline | PreTrainedModel",
+    prompts: PromptSet | str,
+    *,
+    tokenizer: Any = None,
+    tokens: Tokens = "prompt",
+    chat: bool = False,
+    method: str | SteeringMethod = "caa",
+    gate: str | Gate = "auto",
+    sites: str | Sequence[str] = "auto",
+    read: str | Mapping[str, str] | None = "auto",
+    regions: Regions = "twins",
+    towards: PromptSet | str | None = None,
+    map_from: MapFrom = "auto",
+    weighting: Weighting = "accuracy",
+    estimation: Estimation = "at_once",
+    training: Training | None = None,
+    tau: float = 0.75,
+    top_k: int | None = None,
+    strength: float = 1.0,
+    steps: Collection[int] | None = None,
+    positions: int = 16,
+    seed: int = 0,
+    batch_size: int = 16,
+    generation: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Steerer:
+    """Learn to suppress one concept in a pipeline's pictures.
+
+    Draws the set's source, target and control prompts once, unsteered, with hooks that average each site's
+    activations over the picture; a sample is one (prompt, denoising step). Then, site by site: the method learns the
+    map from source to target, the gate learns source against control, and a classifier cross-validated over prompts
+    says how far the site can be trusted. The pipeline is left as it was, whatever happens.
+
+    Args:
+        pipe: A text-to-image or text-to-video pipeline, uncompiled.
+        prompts: A prompt set, or what `load_prompts` takes.
+        tokenizer: Of a language model.
+        tokens: Which tokens of a language model's texts are learned from: all of the prompt, its last one alone, where
+            the model decides how to go on (as ITI and CAA do), those of what the model continues it with (as
+            `generation` says), or prompt and continuation. A sample is one text.
+        chat: Put a language model's prompts into the tokenizer's chat template.
+        method: Name in `METHODS`, or an instance whose settings are used at every site.
+        gate: Name in `GATES`, or an instance whose settings are used at every site; `"auto"` is `patch` in pictures and
+            `logistic` in text encoders.
+        sites: A preset, a pattern, or several (see `hooks.sites.find_sites`): where to steer, in the denoiser or in the
+            text encoders. These run once, so a sample is one prompt then, and nothing is drawn.
+        read: Where gates read: `None` for the site that each steers; the path or pattern of one site; or a mapping from
+            a gate's factors to such. `"auto"` is `None`, but for *where*, which all sites read at the transformer block
+            that tells the concept's positions best from others, and for *whether* in joint attention, which all read at
+            the site that tells the concept's pictures best: later ones see what steering has done to earlier ones. A
+            site that runs before the one that its gate reads is
+            steered by the scores of the step before.
+        regions: Where the concept is in the source pictures, for gates that learn places: `"twins"` reads it off source
+            and target pictures of the same seed; a function gets the list of source pictures and returns maps
+            (n, height, width) in [0, 1], such as a detector's.
+        towards: Another set whose source and target the map learns from, while the gate learns from `prompts`: with
+            `"orchard/blur"` the concept is blurred instead of removed. `None` for the set's own target.
+        map_from: What the map learns from: `"pooled"` for averages over pictures, as in the papers; `"inside"` for the
+            region and the same places of the twins, so that λ = 1 is a whole change there; `"core"` for the half of
+            those places that a classifier is surest of, since regions read off twins are rough (both ours). `"auto"`
+            is `"pooled"` where the region is not known, and else `"core"` with twins, `"inside"` with a function.
+        weighting: The site weight s from the accuracy a: `"accuracy"` for max(0, 2a − 1), `"threshold"` for 1 if a ≥ τ,
+            else 0. The gate `always` has weight 1 everywhere; sites whose gates read *whether* at one place share its
+            accuracy.
+        estimation: `"at_once"`: every site is learned from the same unsteered pictures. `"causal"`: site after site, as
+            the denoiser runs them; source and control pictures are drawn anew for each, steered at `strength` by the
+            sites before it, so that later maps and gates see the earlier ones. It takes as many times longer as there
+            are sites; heads of one attention module, which run at once, count as one. Regions and reading sites are
+            those of the unsteered pictures.
+        training: How to train the maps of all sites end to end, through the denoiser, after what is learned at each
+            site; `None` for the defaults where the method needs it (`lineas`), and else for no training. Where the
+            region is known, source and target are pooled there.
+        tau: τ in [0.5, 1]. Sites below it are left alone, under either weighting.
+        top_k: How many sites to steer at most, 1 or more: the most accurate of those that can be trusted, the first of
+            equals; `None` for all. Accuracy is that of the gate's classifier, source against control (ours; ITI ranks
+            heads by a probe's accuracy). Under causal estimation the choice is made on the unsteered pictures.
+        strength: λ that the steerer uses where none is given.
+        steps: Denoising steps to learn from, counted from 0; `None` for all.
+        positions: How many positions of each sample to keep at most, for gates and maps that learn from single ones;
+            fewer where a group has so many samples that a site would hold over 10,240.
+        seed: First seed. Source and target twins share theirs; control prompts have others.
+        batch_size: Prompts a pipeline call.
+        generation: Sampling settings; by default the pipeline's own. The manifest keeps those that are numbers or text.
+        progress: Show a bar with the time left.
+
+    Returns:
+        The steerer.
+
+    Raises:
+        InputError: If a name is unknown, the set is one-sided, no site can be trusted, an activation is not finite,
+            or the pipeline is not supported.
+    """
+    began = time.monotonic()
+    concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
+    goal = load_prompts(towards) if isinstance(towards, str) else towards
+    host = host_of(pipe, sites)
+    if isinstance(host, LanguageHost):
+        check_tokenizer(host.owner, tokenizer, chat)
+        host = LanguageHost(host.owner, tokenizer, tokens, chat)
+        read_texts = [text for asked in (concept, goal) if asked for group in FIT_GROUPS for text in asked.texts(group)]
+        check_texts(host.owner, tokenizer, read_texts, chat, None if tokens == "prompt" else generation)
+    elif tokenizer is not None or chat:
+        raise InputError(
+            f"tokenizer and chat are for language models, but this is a {type(pipe).__name__}, which turns its prompts "
+            "into tokens by itself. Leave them out."
+        )
+    if gate == "auto":
+        gate = "patch" if host.draws else "logistic"
+    make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
+    chosen = find_sites(host.model, sites)
+    check_settings(concept, goal or concept, make_method(), weighting, map_from, estimation, tau, top_k, positions)
+    checked_strength(strength)
+    unfitted = make_gate()
+    if not host.draws:
+        check_text(unfitted, map_from, training, steps)
+    training = planned_training(training, host.model, chosen, make_method(), unfitted, estimation)
+    places = unfitted.sees_places or map_from in ("inside", "core")
+    if places and regions == "twins":
+        check_twins(concept)
+    if host.is_compiled():
+        raise InputError(
+            "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
+            "`torch.compile`."
+        )
+    candidates = readable(host.model, read, unfitted, chosen)
+    recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
+    every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
+    recorded, places_found = record(host, concept, every, recording, regions if places else None, goal)
+    _check_finite(recorded)
+    map_from = _settled(map_from, recorded, regions)
+    reads = {factor: _best_view(factor, found, recorded) for factor, found in candidates.items()}
+
+    learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
+    if estimation == "causal":
+        if top_k is not None:
+            at_once = [learning.at(site, recorded)[0] for site in chosen]
+            chosen = [s.site for s in most_trusted(at_once, tau, concept, top_k)]
+        chosen = in_order(host, chosen, concept.source[0].text, recording)
+    fitted: list[SteeredSite] = []
+    mistaken: dict[str, list[int]] = {}
+    for _, together in groupby(chosen, key=lambda site: site.place):  # heads of one module run at once
+        running = list(together)
+        trusted = [s for s in fitted if s.weight > 0]
+        if estimation == "causal" and trusted:
+            seen = list(dict.fromkeys([*running, *reads.values()]))
+            recorded, _ = record(host, concept, seen, recording, places_found, goal, trusted, strength)
+            _check_finite(recorded)
+            learning.forget()
+        for site in running:
+            learned, mistaken[site.path] = learning.at(site, recorded)
+            fitted.append(learned)
+    kept = most_trusted(fitted, tau, concept, top_k)
+    votes = Counter(prompt for s in kept for prompt in mistaken[s.site.path])
+    trained = None
+    if training is not None:
+        where = None if map_from == "pooled" else places_found
+        cores = {s.site.path: core_at(s.site.path, recorded) for s in kept} if map_from == "core" else {}
+        trained = train(host, kept, concept, goal or concept, recording, training, where, cores)
+        if training.gates:
+            for s in kept:
+                s.measured |= openness(s.gate, recorded["source"][s.site.path], recorded["control"][s.site.path])
+    return Steerer(
+        kept,
+        {
+            "model": fingerprint(host.model, list(dict.fromkeys([*(s.site for s in kept), *reads.values()]))),
+            "concept": {"label": concept.concept.label, "text": concept.concept.text},
+            "method": part_of(kept[0].method),
+            "gate": part_of(kept[0].gate),
+            "strength": float(strength),
+            "generation": {**host.sampling(), **_plain(generation or {})},
+            "prompts": {"name": concept.name, "digest": concept.digest},
+            **_text(host),
+            "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
+            "fit": {
+                "seconds": round(time.monotonic() - began, 2),
+                "seed": seed,
+                "samples": {
+                    group: len(next(iter(recorded[group].values())).pooled)
+                    for group in ("source", "target", "control")
+                    if group in recorded
+                },
+                "control_prompts": len(concept.control),
+                "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
+                "map_from": map_from,
+                "weighting": weighting,
+                "estimation": estimation,
+                "training": trained,
+                "tau": tau,
+                "top_k": top_k,
+                "accuracy": {s.site.path: s.measured["accuracy"] for s in fitted},
+            },
+        },
+    )
+
+
+def _text(host: Host) -> dict[str, Any]:
+    """Say how a language model's texts were run."""
+    if not isinstance(host, LanguageHost):
+        return {}
+    told = {"tokens": host.tokens, "chat": host.chat, "vocabulary": vocabulary_of(host.tokenizer)}
+    return {"text": told}
+
+
+def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that a file can hold and a later run can be compared by; callbacks and tensors are neither."""
+    return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
+
+
+def _best_view(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
+    """The candidate that tells the concept's places, or its pictures, best from others, on prompts not seen before."""
+    if len(candidates) == 1:
+        return candidates[0]
+    source, control = recorded["source"], recorded["control"]
+
+    def told(site: Site) -> float:
+        shown, other = source[site.path], control[site.path]
+        return place_auroc(shown, other) if factor == "where" else cross_validated(PatchGate(), shown, other).auroc
+
+    return max(candidates, key=told)
+
+
+def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:
+    broken = {path for samples in recorded.values() for path, s in samples.items() if not s.pooled.isfinite().all()}
+    if broken:
+        raise InputError(
+            f"Recorded activations hold NaN or infinite values at {len(broken)} sites, such as {min(broken)}, so "
+            "nothing can be learned from them. Look at the pictures that the pipeline draws for these prompts; load it "
+            "in float32 or bfloat16 if it overflows in float16."
+        )
+
+
+def _settled(map_from: MapFrom, recorded: dict[str, dict[str, Samples]], regions: Regions) -> MapFrom:
+    """What the map learns from, `auto` decided."""
+    known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
+    if map_from in ("inside", "core") and not known:
+        raise InputError(
+            f"map_from={map_from!r} needs twins, to know where the concept is. Choose a prompt set whose targets are "
+            "twins of its sources, without `towards`; or map_from='pooled'."
+        )
+    if map_from != "auto":
+        return map_from
+    return "pooled" if not known else "core" if regions == "twins" else "inside"
