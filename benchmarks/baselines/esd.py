@@ -7,14 +7,13 @@ from typing import ClassVar
 
 from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
 from torch import Tensor
-from torch.nn import functional as F
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
 
-from .moments import Moments, checked_training, descend, frozen_copy, moments_of, text_layers
+from .moments import Descent, Moments, fitted, frozen_copy, moments_of, text_layers
 from .texts import require
 from .weights import changed, keep, kept
 
@@ -65,11 +64,11 @@ class Esd(Technique):
         batch: int = 8,
         rate: float = 1e-4,
     ) -> None:
-        checked_training(steps, batch, rate)
+        self.descent = Descent(steps, batch, rate)
         if eta <= 0 or runs < 1:
             raise InputError(f"eta is {eta} and runs {runs}; accepted are numbers above 0.")
         self.eta, self.guidance, self.runs = eta, guidance, runs
-        self.steps, self.batch, self.rate = steps, batch, rate
+
         self.changes: dict[str, Tensor] = {}
 
     def prepare(
@@ -101,15 +100,7 @@ class Esd(Technique):
         trained = {name: one for name, one in student.named_parameters() if name.rpartition(".")[0] in layers}
         for parameter in trained.values():
             parameter.requires_grad_(True)
-        descend(
-            list(trained.values()),
-            lambda rows: F.mse_loss(moments.at(rows).ask(student), goal[rows]),
-            len(moments),
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            seed=conditions.seed,
-        )
+        fitted(student, moments, goal, self.descent, conditions.seed)
         before = dict(original.named_parameters())
         return {name: parameter.detach().float() - before[name].detach().float() for name, parameter in trained.items()}
 

@@ -10,7 +10,6 @@ from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusi
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.files import atomic_folder
@@ -18,7 +17,7 @@ from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
 
-from .moments import Moments, checked_training, descend, frozen_copy, moments_of, text_layers
+from .moments import Descent, Moments, fitted, frozen_copy, moments_of, text_layers
 from .texts import Text, encoded, require, text_settings
 
 Given = Literal["source", "target", "both"]
@@ -69,13 +68,13 @@ class LoraSlider(Technique):
         batch: int = 8,
         rate: float = 2e-3,
     ) -> None:
-        checked_training(steps, batch, rate)
+        self.descent = Descent(steps, batch, rate)
         if eta <= 0 or runs < 1 or rank < 1:
             raise InputError(f"eta is {eta}, runs {runs} and rank {rank}; accepted are numbers above 0.")
         if given not in get_args(Given):
             raise InputError(f"given must be one of {', '.join(map(repr, get_args(Given)))}, but is {given!r}.")
         self.eta, self.given, self.rank, self.guidance, self.runs = eta, given, rank, guidance, runs
-        self.steps, self.batch, self.rate = steps, batch, rate
+
         self.state: dict[str, Tensor] = {}
 
     def prepare(
@@ -121,15 +120,7 @@ class LoraSlider(Technique):
         with torch.random.fork_rng():
             torch.manual_seed(conditions.seed)
             student.add_adapter(self._config(student), adapter_name=_NAME)
-        descend(
-            [parameter for parameter in student.parameters() if parameter.requires_grad],
-            lambda rows: F.mse_loss(moments.at(rows).ask(student), goal[rows]),
-            len(moments),
-            steps=self.steps,
-            batch=self.batch,
-            rate=self.rate,
-            seed=conditions.seed,
-        )
+        fitted(student, moments, goal, self.descent, conditions.seed)
         state = get_peft_model_state_dict(student, adapter_name=_NAME)
         return {name: tensor.detach().float().contiguous() for name, tensor in state.items()}
 

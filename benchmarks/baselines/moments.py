@@ -2,13 +2,14 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dsas_diffusion.backends.diffusion import generate
 from dsas_diffusion.errors import InputError
@@ -142,47 +143,45 @@ def frozen_copy(denoiser: nn.Module) -> nn.Module:
     return copy.deepcopy(denoiser).requires_grad_(False).eval()
 
 
-def descend(
-    parameters: Sequence[nn.Parameter],
-    loss: Callable[[Tensor], Tensor],
-    moments: int,
-    *,
-    steps: int,
-    batch: int,
-    rate: float,
-    seed: int,
-) -> None:
-    """Fit parameters by Adam on moments drawn at random.
+@dataclass(frozen=True)
+class Descent:
+    """How weights are fitted to moments.
 
     Args:
-        parameters: What is trained.
-        loss: From numbers of moments to the loss.
-        moments: How many there are.
         steps: Optimiser steps.
         batch: Moments a step.
-        rate: Learning rate.
-        seed: Of the draws.
-    """
-    optimiser = torch.optim.Adam(parameters, lr=rate)
-    drawn = _drawn(moments, batch, seed)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        with torch.enable_grad():
-            loss(next(drawn)).backward()
-        optimiser.step()
-
-
-def _drawn(count: int, batch: int, seed: int) -> Iterator[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield torch.randint(count, (batch,), generator=generator)
-
-
-def checked_training(steps: int, batch: int, rate: float) -> None:
-    """Refuse settings of a training that can't be.
+        rate: Adam's learning rate.
 
     Raises:
         InputError: If one is not positive.
     """
-    if steps < 1 or batch < 1 or rate <= 0:
-        raise InputError(f"steps is {steps}, batch {batch} and rate {rate}; accepted are numbers above 0.")
+
+    steps: int
+    batch: int
+    rate: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.rate <= 0:
+            raise InputError(
+                f"steps is {self.steps}, batch {self.batch} and rate {self.rate}; accepted are numbers above 0."
+            )
+
+
+def fitted(student: nn.Module, moments: Moments, goal: Tensor, descent: Descent, seed: int) -> None:
+    """Fit whatever of a denoiser takes gradients: min |student(x_t, c) − goal|², on moments drawn at random.
+
+    Args:
+        student: The denoiser; it is changed in place.
+        moments: n moments.
+        goal: What it is to predict at each of them, like their samples.
+        descent: How.
+        seed: Of the draws.
+    """
+    optimiser = torch.optim.Adam([one for one in student.parameters() if one.requires_grad], lr=descent.rate)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(descent.steps):
+        rows = torch.randint(len(moments), (descent.batch,), generator=generator)
+        optimiser.zero_grad()
+        with torch.enable_grad():
+            F.mse_loss(moments.at(rows).ask(student), goal[rows]).backward()
+        optimiser.step()

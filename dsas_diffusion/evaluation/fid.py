@@ -8,6 +8,7 @@ import torch
 
 from ..errors import InputError
 from .base import Measure
+from .feature_sets import check_sets
 from .images import Images
 
 
@@ -30,17 +31,7 @@ def fid(features: torch.Tensor, references: torch.Tensor) -> float:
 
     Source: GANs Trained by a Two Time-Scale Update Rule, arXiv 1706.08500, equation 6.
     """
-    for name, rows in (("features", features), ("references", references)):
-        if rows.ndim != 2 or len(rows) < 2 or not bool(torch.isfinite(rows).all()):
-            raise InputError(
-                f"{name} is a tensor of shape {tuple(rows.shape)}; FID needs finite features (n, d) of 2 pictures or "
-                "more. Add pictures, and flatten the features of each one to a row."
-            )
-    if features.shape[1] != references.shape[1]:
-        raise InputError(
-            f"features have the length {features.shape[1]} and references {references.shape[1]}. Take both with the "
-            "same model."
-        )
+    check_sets("FID", features, references)
     sides = features.double().cpu(), references.double().cpu()
     return frechet_distance(*(part for rows in sides for part in (rows.mean(dim=0), rows.T.cov())))
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import InputError
 from .base import Measure
+from .feature_sets import check_sets
 from .images import Images
 
 ROWS = 1024  # of the kernel matrix held at a time
@@ -32,17 +32,7 @@ def kid(features: torch.Tensor, references: torch.Tensor) -> float:
 
     Source: Demystifying MMD GANs, arXiv 1801.01401, section 4.
     """
-    for name, rows in (("features", features), ("references", references)):
-        if rows.ndim != 2 or len(rows) < 2 or not bool(torch.isfinite(rows).all()):
-            raise InputError(
-                f"{name} is a tensor of shape {tuple(rows.shape)}; KID needs finite features (n, d) of 2 pictures or "
-                "more. Add pictures, and flatten the features of each one to a row."
-            )
-    if features.shape[1] != references.shape[1]:
-        raise InputError(
-            f"features have the length {features.shape[1]} and references {references.shape[1]}. Take both with the "
-            "same model."
-        )
+    check_sets("KID", features, references)
     x, y = features.double(), references.double().to(features.device)
     within_x, within_y = _off_diagonal_mean(x), _off_diagonal_mean(y)
     return within_x + within_y - 2 * _kernel_sum(x, y) / (len(x) * len(y))

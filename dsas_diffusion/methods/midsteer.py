@@ -1,6 +1,6 @@
 """The whitened rank-one map of MidSteer: the least change that takes the concept's mean to the target's."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,11 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 from ..errors import InputError
-from .base import SteeringMethod, finite, unit
+from .base import unit
+from .excess import Excess, ExcessMap
 
 
-class MidSteer(SteeringMethod):
+class MidSteer(ExcessMap):
     """T(t) = t − ReLU(w · (t − μ)) d,  d = mean(source) − mean(target),  w = Σ⁻¹ d / (dᵀ Σ⁻¹ d),  μ = mean(target).
 
     w reads how far t has gone from the target's mean (0) to the source's (1), along the direction in which the two
@@ -32,35 +33,10 @@ class MidSteer(SteeringMethod):
 
     name: ClassVar[str] = "midsteer"
     unit_strength: ClassVar[str] = "the source's mean goes to the target's; 2 turns it round"
-    cost: ClassVar[str] = "2 d"
     suits: ClassVar[str] = "As rank_one, where channels spread unevenly or vary together."
-    probe: Tensor
-    change: Tensor
-    threshold: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset(0)
-
-    def reset(self, channels: int) -> Self:
-        """Take the shape of a site; there is no direction."""
-        self.register_buffer("probe", torch.zeros(channels))
-        self.register_buffer("change", torch.zeros(channels))
-        self.register_buffer("threshold", torch.tensor(0.0))
-        return self
-
-    def fit(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Self:
-        """Learn how to read the concept, and what goes with it.
-
-        Args:
-            source: Source activations.
-            target: Target activations.
-
-        Raises:
-            InputError: If an activation is not finite, both means are the same, or no channel varies within either
-                group.
-        """
-        before, after = finite("source", source).double(), finite("target", target).double()
+    def learned(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Excess:
+        before, after = source.double(), target.double()
         difference = before.mean(0) - after.mean(0)
         unit(difference)  # raises if there is none
         within = torch.cat([before - before.mean(0), after - after.mean(0)])
@@ -71,14 +47,5 @@ class MidSteer(SteeringMethod):
             )
         covariance, _ = ledoit_wolf(within.cpu().numpy(), assume_centered=True)
         whitened = torch.linalg.solve(torch.from_numpy(covariance).to(difference), difference)
-        probe = whitened / (difference @ whitened)
-        self.register_buffer("probe", probe.float())
-        self.register_buffer("change", -difference.float())
-        self.register_buffer("threshold", (after.mean(0) @ probe).float())
-        return self
-
-    def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:
-        """Take the excess away."""
-        t = activation.float()
-        excess = (t @ self.probe - self.threshold).relu()
-        return (t + excess.unsqueeze(-1) * self.change).to(activation.dtype)
+        direction = whitened / (difference @ whitened)
+        return Excess(direction.float(), -difference.float(), (after.mean(0) @ direction).float())

@@ -247,7 +247,7 @@ def test_midsteer_reads_by_linear_discriminant_analysis_and_takes_the_means_toge
     covariance = LedoitWolf(assume_centered=True).fit(within)
     judge = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=_Given(covariance.covariance_))
     direction = judge.fit(both, np.repeat([1, 0], [len(source), len(target)])).coef_[0]
-    cosine = direction @ found.probe.numpy() / np.linalg.norm(direction) / found.probe.norm()
+    cosine = direction @ found.direction.numpy() / np.linalg.norm(direction) / found.direction.norm()
     assert cosine == pytest.approx(1, abs=1e-4)
     one, other = source.mean(0), target.mean(0)
     assert torch.allclose(found(one), other, atol=1e-4)
@@ -281,7 +281,7 @@ def test_midsteer_is_leace_where_nothing_is_clipped():
     projector = root @ torch.outer(u, u) @ inverse / (u @ u)
     expected = source - (source - target.mean(0)) @ projector.T
     moved = found(source.float()).double()
-    unclipped = (source.float() @ found.probe - found.threshold) > 0
+    unclipped = (source.float() @ found.direction - found.threshold) > 0
     assert unclipped.float().mean() > 0.98
     change = (source - expected)[unclipped].norm()
     assert (moved - expected)[unclipped].norm() < 0.02 * change  # shrinkage moves it a little
