@@ -13,7 +13,7 @@ from dsas_diffusion import fit, load_prompts, orchard
 from dsas_diffusion.demo.demo import TASKS
 from dsas_diffusion.demo.figures import BATCH_SIZE, GENERATION, KINDS, Bench, first_seed, judged, localisation, summary
 from dsas_diffusion.drawing import draw_twins
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.files import atomic_write
 
 _FIGURES = (

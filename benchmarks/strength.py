@@ -11,7 +11,7 @@ from typing import Any, get_args
 from dsas_diffusion import fit, load_prompts, orchard
 from dsas_diffusion.demo.figures import BATCH_SIZE, GENERATIONS, KINDS, Bench, first_seed, judged
 from dsas_diffusion.drawing import draw, write_prompts
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.evaluation.report import format_table
 from dsas_diffusion.fitting.learning import MapFrom
 from dsas_diffusion.fitting.settings import Estimation

@@ -6,7 +6,7 @@ import torch
 
 from .calibration import Shows
 from .errors import InputError
-from .evaluation.clip import ClipJudge
+from .evaluation.clip_judge import ClipJudge
 from .evaluation.presence import Detector, present
 from .prompts import PromptSet
 

@@ -6,7 +6,7 @@ ClipJudge.load takes any open_clip model, such as "ViT-B-32:laion2b_s34b_b79k", 
 """
 
 from dsas_diffusion import orchard
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 
 TEXTS = ["a photo of a banana", "a photo of an apple", "an empty table"]
 

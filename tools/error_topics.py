@@ -192,7 +192,7 @@ TOPICS = (
             "evaluation/judge.py",
             "evaluation/pairs.py",
             "evaluation/row*.py",
-            "evaluation/clip.py",
+            "evaluation/clip_judge.py",
             "evaluation/clip_models.py",
             "evaluation/presence.py",
         ),

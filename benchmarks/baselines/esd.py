@@ -49,11 +49,11 @@ class Esd(Technique):
     Raises:
         InputError: If a setting is out of range.
 
-    Source: Erasing Concepts from Diffusion Models, arXiv 2303.07345, equations 6 and 7.
+    Source: Erasing Concepts from Diffusion Models, arXiv 2303.07345, the objective of ESD-x.
     """
 
     unit_strength: ClassVar[str] = "The fine-tuned weights; more goes on along their change."
-    source: ClassVar[str] = "arXiv 2303.07345, equations 6 and 7"
+    source: ClassVar[str] = "arXiv 2303.07345, the objective of ESD-x"
 
     def __init__(
         self,

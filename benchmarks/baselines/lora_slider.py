@@ -50,12 +50,12 @@ class LoraSlider(Technique):
     Raises:
         InputError: If a setting is unknown or out of range.
 
-    Source: Concept Sliders: LoRA Adaptors for Precise Control in Diffusion Models, arXiv 2311.12092, equation 7; the
-    LoRA is `peft`'s.
+    Source: Concept Sliders: LoRA Adaptors for Precise Control in Diffusion Models, arXiv 2311.12092, the objective for
+    text; the LoRA is `peft`'s.
     """
 
     unit_strength: ClassVar[str] = "The LoRA's scale that it was trained at; more goes on along it."
-    source: ClassVar[str] = "arXiv 2311.12092, equation 7"
+    source: ClassVar[str] = "arXiv 2311.12092, the objective for text"
 
     def __init__(
         self,

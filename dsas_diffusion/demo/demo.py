@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 from .. import orchard
 from ..drawing import draw_twins
 from ..errors import InputError
-from ..evaluation.clip import ClipJudge
+from ..evaluation.clip_judge import ClipJudge
 from ..evaluation.report import to_json
 from ..files import atomic_folder
 from ..fitting.fit import fit

@@ -14,7 +14,7 @@ from PIL import Image
 from ..backends.diffusion import generate
 from ..drawing import draw
 from ..evaluation.bootstrap import paired_bootstrap
-from ..evaluation.clip import ClipJudge
+from ..evaluation.clip_judge import ClipJudge
 from ..evaluation.images import pair_images
 from ..evaluation.kid import kid
 from ..evaluation.localisation import LocalisationAuroc, MeanIou

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from ..errors import InputError
-from .clip import ClipJudge, zero_shot
+from .clip import zero_shot
+from .clip_judge import ClipJudge
 from .perceptual import Backbone
 from .presence import Detection, Detector, known_objects, presence_matrix
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..prompts import Prompt
-from .clip import ClipJudge, ClipScore, ZeroShotRate, zero_shot
+from .clip import ClipScore, ZeroShotRate, zero_shot
+from .clip_judge import ClipJudge
 from .fid import FrechetInceptionDistance
 from .images import Pair, read_batches, read_image
 from .judge import Judge, View

@@ -12,12 +12,13 @@ from . import storage
 from .attached_concept import AttachedConcept, checked_strength
 from .attachment import Attachment
 from .calls import Tokens
-from .card import Card, model_card
+from .card import Card
 from .diagnosis import Diagnosis, diagnosis
 from .fingerprint import check_fingerprint, fingerprint
 from .guidance import Half
 from .hosts import Host, host_of
 from .hub import download, upload
+from .model_card import model_card
 from .steered_site import SteeredSite
 
 if TYPE_CHECKING:

@@ -36,6 +36,15 @@ class MidSteer(ExcessMap):
     suits: ClassVar[str] = "As rank_one, where channels spread unevenly or vary together."
 
     def learned(self, source: Float[Tensor, "n channels"], target: Float[Tensor, "m channels"]) -> Excess:
+        """Give u = Σ⁻¹ d / (dᵀ Σ⁻¹ d), v = −d and c = u · μ.
+
+        Args:
+            source: Finite source activations.
+            target: Finite target activations.
+
+        Raises:
+            InputError: If both means are the same, or no channel varies within either group.
+        """
         before, after = source.double(), target.double()
         difference = before.mean(0) - after.mean(0)
         unit(difference)  # raises if there is none

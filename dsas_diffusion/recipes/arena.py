@@ -22,7 +22,8 @@ from ..texts.by_name import text_classifier
 from ..texts.evaluation import evaluate_language
 from ..texts.suite import TextSuite
 from .material import Material, load_material
-from .recipe import Data, Place, Protocol, Recipe
+from .protocol import Data, Protocol
+from .recipe import Place, Recipe
 
 #: Seeds between two seeds of a recipe, so that no batches share one.
 APART: Final = 10_000

@@ -8,7 +8,8 @@ from typing import Final
 from ..errors import InputError
 from ..prompt_set import did_you_mean
 from ..settings_files import load_settings
-from .recipe import Protocol, Recipe, Studies
+from .protocol import Protocol
+from .recipe import Recipe, Studies
 
 #: The file of what all rows share, beside them.
 PROTOCOL: Final = "protocol.yaml"

@@ -12,7 +12,7 @@ from ..evaluation.multiple_choice import Choice
 from ..prompt_set import FIT_GROUPS
 from ..prompts import Concept, Prompt, PromptSet, load_prompts
 from ..texts.by_name import read_questions, read_texts
-from .recipe import Data
+from .protocol import Data
 
 #: The authors' script shuffles RTP and TET with this seed.
 SHUFFLE: Final = 42

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..evaluation.bootstrap import Interval, bootstrap_interval, paired_bootstrap
 from ..evaluation.report import markdown_table
-from .recipe import MEASURES, Protocol, Published, Recipe
+from .protocol import MEASURES, Protocol
+from .recipe import Published, Recipe
 
 #: Measures that are shares, told in percent.
 _SHARES: Final = ("rtp", "tet", "mmlu")

@@ -16,7 +16,8 @@ from ..hooks.steerer import Steerer
 from .arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities, right_answers, toxics
 from .files import PROTOCOL, load_protocol, load_recipes
 from .pages import MACHINE, command_line, machine, write_report
-from .recipe import Protocol, Recipe
+from .protocol import Protocol
+from .recipe import Recipe
 from .report import Measured, figures
 from .report import page as markdown
 

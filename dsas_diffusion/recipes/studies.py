@@ -21,7 +21,8 @@ from .arena import Arena, chosen_strength, fit_recipe, load_arena, perplexities,
 from .files import PROTOCOL, STUDIES, load_protocol, load_recipes, load_studies
 from .material import draw_set
 from .pages import MACHINE, command_line, machine, write_report
-from .recipe import Place, Protocol, Recipe, Studies
+from .protocol import Protocol
+from .recipe import Place, Recipe, Studies
 from .study_report import ABOUT, figures, section
 from .study_sets import CONTROLS, StudySet, load_set, random_texts
 

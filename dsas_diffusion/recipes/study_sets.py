@@ -7,7 +7,7 @@ from typing import Any, Final
 from ..errors import InputError
 from ..prompts import Concept, load_prompts
 from .material import HARMLESS, TOXIC, hub_texts, rtp_prompts, shortened, toxigen_prompts
-from .recipe import Data
+from .protocol import Data
 
 #: Control set → what it is.
 CONTROLS: Final = {

@@ -9,14 +9,8 @@ from torch.nn import functional as F
 
 from dsas_diffusion import orchard
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation.clip import (
-    ClipJudge,
-    ClipScore,
-    ZeroShotRate,
-    clip_score,
-    split_text,
-    zero_shot,
-)
+from dsas_diffusion.evaluation.clip import ClipScore, ZeroShotRate, clip_score, zero_shot
+from dsas_diffusion.evaluation.clip_judge import ClipJudge, split_text
 from dsas_diffusion.evaluation.images import as_tensor
 
 TEXTS = ["a banana", "an apple on a blue table", "a cup", "two books", "a pear", "grapes", "an empty table"]

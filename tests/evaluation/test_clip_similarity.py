@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.evaluation.clip_similarity import ClipSimilarity, clip_similarity
 
 

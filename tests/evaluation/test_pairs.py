@@ -10,7 +10,7 @@ from coloured import detect_colours, picture
 
 from dsas_diffusion import cli
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.evaluation.fid import fid
 from dsas_diffusion.evaluation.images import as_tensor, pair_folders, pair_images
 from dsas_diffusion.evaluation.kid import kid

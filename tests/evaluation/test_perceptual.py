@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.evaluation.perceptual import PerceptualDistance, perceptual_distance
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.evaluation.clip import ClipJudge
+from dsas_diffusion.evaluation.clip_judge import ClipJudge
 from dsas_diffusion.evaluation.images import as_tensor
 from dsas_diffusion.evaluation.psnr import psnr
 from dsas_diffusion.evaluation.rows import Judge, judge_pictures

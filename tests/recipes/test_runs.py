@@ -24,7 +24,7 @@ from dsas_diffusion.prompts import Concept
 from dsas_diffusion.recipes.arena import Tried, chosen_strength, load_arena, right_answers
 from dsas_diffusion.recipes.files import load_protocol, load_recipe, load_recipes, load_studies
 from dsas_diffusion.recipes.material import HARMLESS, TOXIC, draw_set, hub_rows, load_material, toxigen_prompts
-from dsas_diffusion.recipes.recipe import Data
+from dsas_diffusion.recipes.protocol import Data
 from dsas_diffusion.recipes.report import Measured, figures, page, paired
 from dsas_diffusion.recipes.runs import Runner, kept_cell, run_recipes
 from dsas_diffusion.recipes.study_sets import divided, load_set, random_texts
