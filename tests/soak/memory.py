@@ -31,6 +31,7 @@ def main() -> None:
     """Draw, look at memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between rounds, beside other work")
     options = parser.parse_args()
     pipe, concept = tiny_pipeline(), tiny_concept()
     steerer = dsas.fit(pipe, concept, tau=0.5, generation=GENERATION, progress=False)
@@ -51,6 +52,7 @@ def main() -> None:
         dsas.unload_steering(pipe)
         handle = steerer.attach(pipe)
         drawn += 2
+        time.sleep(options.pause)
         if drawn % 64 == 0:
             gc.collect()
             seen.append((drawn, resident()))
