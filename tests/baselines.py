@@ -78,4 +78,4 @@ def draw(pipe: Any, arguments: Any, generation: dict[str, Any], prompts: list[st
     """Pictures as one tensor, each from its own seed."""
     generators = [torch.Generator().manual_seed(index) for index in range(len(prompts))]
     pipe.set_progress_bar_config(disable=True)
-    return pipe(**arguments(prompts), generator=generators, output_type="pt", **generation).images
+    return pipe(generator=generators, output_type="pt", **{**generation, **arguments(prompts)}).images

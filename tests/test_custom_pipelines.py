@@ -42,6 +42,10 @@ FILES = {
 }
 
 
+def test_every_custom_pipeline_has_a_family_to_be_tried_on():
+    assert set(FILES) == {path.stem for path in PIPELINES.glob("steered_*.py")}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def modules(tmp_path_factory):
     """Diffusers copies custom code into a folder of its own; here one that goes again."""

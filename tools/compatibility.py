@@ -13,6 +13,7 @@ from pages import write_or_compare
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "compatibility"
 COMPILED = ROOT / "tests" / "compiled" / "cases.py"
+ZOO = ROOT / "tests" / "zoo"
 PAGE = ROOT / "docs" / "compatibility.md"
 
 
@@ -35,10 +36,29 @@ def page() -> str:
             if said[0] == part:
                 families = said[3] if len(said) > 3 else "sd"
                 lines.append(f"| {said[1]} | {said[2]} | {', '.join(families.split())} | `{test}` |")
+    lines += [
+        "",
+        "## Families",
+        "",
+        words["FAMILIES"][0],
+        "",
+        ", ".join(f"`{name}`" for name in families_of(ZOO)) + ".",
+    ]
     lines += ["", "## Not tried", "", *(f"- {what}" for what in words["NOT_TRIED"])]
     if lost := sorted({said[0] for said, _ in found} - set(words["PARTS"])):
         sys.exit(f"PARTS in tests/compatibility/__init__.py lacks {', '.join(lost)}, of which tests speak.")
     return "\n".join([*lines, ""])
+
+
+def families_of(folder: Path) -> list[str]:
+    """The functions that make a tiny pipeline of a family, by name."""
+    return sorted(
+        node.name
+        for path in folder.glob("*.py")
+        for node in tree_of(path).body
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(d, ast.Call) and ast.unparse(d.func) == "family" for d in node.decorator_list)
+    )
 
 
 def declared(path: Path) -> list[tuple[list[str], str]]:

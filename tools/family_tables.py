@@ -31,6 +31,7 @@ def page() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, method in METHODS.items():
+        _complete(method, "unit_strength", "cost", "suits")
         needs = "source and target" if method.needs_target else "source"
         needs += ", gradients through the denoiser" if method.needs_gradients else ""
         lines.append(
@@ -44,9 +45,16 @@ def page() -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, gate in GATES.items():
+        _complete(gate, "unit", "cost", "suits")
         sees = "yes" if gate.sees_places else "no"
         lines.append(f"| `{name}` | {_formula(gate)} | {gate.unit} | {sees} | {gate.cost} | {gate.suits} |")
     return "\n".join([*lines, ""])
+
+
+def _complete(named: type, *attributes: str) -> None:
+    for attribute in attributes:
+        if not hasattr(named, attribute):
+            sys.exit(f"{named.__module__}.{named.__qualname__} has no {attribute}, which docs/methods.md tells.")
 
 
 def _formula(named: type) -> str:

@@ -46,7 +46,7 @@ def first_line(path: Path) -> str:
     """
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     if not docstring:
-        sys.exit(f"{path.relative_to(ROOT)} has no module docstring; its first line is the file's line in the README.")
+        sys.exit(f"{path.relative_to(ROOT)} has no module docstring; its first line is its line in docs/files.md.")
     return docstring.splitlines()[0]
 
 

@@ -41,15 +41,14 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             found: dict[str, type[T]] = {}
             for info in pkgutil.iter_modules(import_module(self._package).__path__, f"{self._package}."):
                 for _, cls in inspect.getmembers(import_module(info.name), inspect.isclass):
-                    if issubclass(cls, base.REGISTERED) and not inspect.isabstract(cls) and cls.__module__ == info.name:
+                    is_base = inspect.isabstract(cls) and "name" not in vars(cls)
+                    if issubclass(cls, base.REGISTERED) and cls.__module__ == info.name and not is_base:
+                        _check_finished(cls, self._kind)
+                        _check_free(cls, found, f"The {self._kind} {_path(cls)}")
                         found[cls.name] = cls
             for entry in entry_points(group=self._package):
                 cls = _loaded(entry, base.REGISTERED, self._kind)
-                if cls.name in found:
-                    raise InputError(
-                        f"The entry point {entry.value!r} brings a {self._kind} called {cls.name!r}, but there is one "
-                        "of that name already. Give it another name."
-                    )
+                _check_free(cls, found, f"The {self._kind} of the entry point {entry.value!r}")
                 found[cls.name] = cls
             self._found = dict(sorted(found.items()))
         return self._found
@@ -79,6 +78,26 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         """
         self._classes()[cls.name] = cls
         return cls
+
+
+def _check_finished(cls: type[Named], kind: str) -> None:
+    if left := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise InputError(
+            f"The {kind} {_path(cls)} is not finished: it has a name, but lacks {', '.join(left)}. Define them."
+        )
+    if "name" not in vars(cls):
+        raise InputError(f"The {kind} {_path(cls)} has no name of its own. Set the name by which it is asked for.")
+
+
+def _check_free(cls: type[Named], found: Mapping[str, type[Named]], what: str) -> None:
+    if cls.name in found:
+        raise InputError(
+            f"{what} is called {cls.name!r}, but {_path(found[cls.name])} is so already. Give it another name."
+        )
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _loaded(entry: EntryPoint, base: type, kind: str) -> Any:

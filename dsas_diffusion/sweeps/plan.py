@@ -203,6 +203,8 @@ class Plan:
         generation: Sampling settings, of fits too.
         clip: The CLIP judge, as for `dsas evaluate images`: `"orchard"`, `"none"` or an open_clip model.
         detector: What says which objects a picture shows: `"orchard"` or `"none"`.
+        backbone: What gives feature maps for the perceptual distance: `"clip"`, the CLIP judge's image tower, or
+            `"none"`.
         grid: Which strengths are drawn.
         pictures: How many prompts of each kind.
         seeds: How many fits, each with pictures of its own.
@@ -221,6 +223,7 @@ class Plan:
     generation: Mapping[str, Any] = field(default_factory=dict)
     clip: str = "orchard"
     detector: Literal["orchard", "none"] = "orchard"
+    backbone: Literal["clip", "none"] = "none"
     grid: Grid = field(default_factory=Grid)
     pictures: Pictures = field(default_factory=Pictures)
     seeds: int = 2
@@ -235,6 +238,8 @@ class Plan:
                 f"seeds is {self.seeds} and batch_size {self.batch_size}; accepted are 1 to {SEEDS} seeds, and 1 "
                 "prompt a batch or more."
             )
+        if self.backbone == "clip" and self.clip == "none":
+            raise InputError("backbone is clip, but clip is none. Name a CLIP model, or leave the backbone out.")
         for kind, names in (("task", self.tasks), ("technique", self.techniques)):
             for name in names:
                 if not name or any(sign in name for sign in '/\\:*?"<>|') or name.startswith("."):
@@ -316,7 +321,7 @@ def _imported(name: str) -> type[Technique]:
     if not colon:
         raise InputError(
             f"There is no technique {name!r}.{did_you_mean(name, [STEERING])} Write {STEERING!r}, or a class as "
-            "module:Class, such as benchmarks.baselines.uce:UCE."
+            "module:Class, such as benchmarks.baselines.uce:Uce."
         )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as `python -m` does; `dsas` does not

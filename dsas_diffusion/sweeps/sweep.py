@@ -144,7 +144,15 @@ def arenas_of(plan: Plan, device: torch.device, folder: Path) -> list[Arena]:
             pipes[where] = load_pipeline(where, device, plan.precision)
         concepts = task.sets()
         about = task.judged().concept
-        judge = Judge(detector, clip, about.text, about.alternatives, _labels(task, concepts, detector), task.goal)
+        judge = Judge(
+            detector,
+            clip,
+            about.text,
+            about.alternatives,
+            _labels(task, concepts, detector),
+            task.goal,
+            clip.feature_maps if clip is not None and plan.backbone == "clip" else None,
+        )
         found.append(
             Arena(
                 name,
@@ -196,8 +204,10 @@ def _settings(plan: Plan, arenas: Sequence[Arena], device: torch.device) -> dict
 
 
 def _plain(plan: Plan) -> dict[str, Any]:
-    shared = asdict(plan)
-    return {name: value for name, value in shared.items() if name not in ("title", "tasks", "techniques", "cost")}
+    left_out = {"title", "tasks", "techniques", "cost"}
+    if plan.backbone == "none":
+        left_out.add("backbone")  # folders from before there was one stay what they are
+    return {name: value for name, value in asdict(plan).items() if name not in left_out}
 
 
 def _run(plan: str, out: str, device: torch.device, state: "PartialState") -> dict[str, Any]:

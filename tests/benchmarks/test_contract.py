@@ -1,6 +1,9 @@
 """The contract of a technique, over every baseline: nothing at strength 0, and no trace afterwards."""
 
+import inspect
+import pkgutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,10 +11,11 @@ import torch
 from baselines import CASES, draw, foreign, host
 from tiny import hooks_left, tiny_concept
 
+from benchmarks import baselines
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.sweeps.plan import Entry
-from dsas_diffusion.sweeps.technique import Conditions, as_asked
+from dsas_diffusion.sweeps.technique import Conditions, Technique, as_asked
 
 PROMPTS = ["zzz zuzu k", "eee zzz and yyy"]
 ON = [(case, False) for case in CASES] + [(case, True) for case in CASES if case.dit]
@@ -144,9 +148,12 @@ def other_prompts(mark: str):
 
 
 def test_every_baseline_has_a_case():
-    folder = Path(__file__).parents[2] / "benchmarks" / "baselines"
-    have = {path.stem for path in folder.glob("*.py") if "(Technique)" in path.read_text("utf-8")}
-    assert have == {case.use.split(":")[0] for case in CASES}
+    have = set()
+    for info in pkgutil.iter_modules(baselines.__path__, f"{baselines.__name__}."):
+        for _, cls in inspect.getmembers(import_module(info.name), inspect.isclass):
+            if issubclass(cls, Technique) and cls.__module__ == info.name and not inspect.isabstract(cls):
+                have.add(f"{info.name.rpartition('.')[2]}:{cls.__name__}")
+    assert have == {case.use for case in CASES}
 
 
 @pytest.mark.parametrize("baseline", CASES, ids=lambda one: one.use)

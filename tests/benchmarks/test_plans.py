@@ -48,7 +48,7 @@ def test_the_family_has_every_method_with_its_gate_and_without():
     entries = plan_of("family").techniques.values()
     assert sorted((entry.settings["method"], entry.settings["gate"]) for entry in entries) == sorted(
         (method, gate) for method in METHODS for gate in ("patch", "always")
-    )
+    ), "add METHOD-patch and METHOD-always to benchmarks/plans/family.yaml"
 
 
 def test_all_objects_are_there():

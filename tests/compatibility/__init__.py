@@ -16,6 +16,12 @@ PARTS = (
     "Errors",
     "Compilation",
 )
+#: What stands above the families.
+FAMILIES = (
+    "Each is built tiny, from its real classes with random weights, fitted, steered, saved and loaded; which rows "
+    "follow the prompt and where the image lies among the tokens is held against what is known of it (`tests/zoo`, "
+    "`tests/test_families.py`):",
+)
 #: What nobody has tried, for the page.
 NOT_TRIED = (
     "offload to and from a GPU, and streams in group offload: the tests move weights between the processor and itself",

@@ -82,7 +82,10 @@ def test_a_method_of_another_distribution_is_one_file_and_an_entry_point(tmp_pat
         ("twist:Missing", "can't be loaded from its entry point 'twist:Missing'"),
         ("nowhere:Twist", "can't be loaded from its entry point 'nowhere:Twist'"),
         ("twist:ClassVar", "is no finished SteeringMethod"),
-        ("dsas_diffusion.methods.caa:CAA", "called 'caa', but there is one of that name already"),
+        (
+            "dsas_diffusion.methods.caa:CAA",
+            "methods.caa:CAA' is called 'caa', but dsas_diffusion.methods.caa.CAA is so already",
+        ),
     ],
 )
 def test_an_entry_point_that_brings_no_method_is_explained(tmp_path, monkeypatch, value, message):
@@ -90,4 +93,30 @@ def test_an_entry_point_that_brings_no_method_is_explained(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError) as caught:
         list(Registry("dsas_diffusion.methods", "steering method"))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "body", "message"),
+    [
+        (0, "class Twin(CAA):\n    name = 'caa'", "is called 'caa', but wrong_0.caa.Mine is so already"),
+        (1, "class Nameless(CAA):\n    pass", "wrong_1.one.Nameless has no name of its own"),
+        (
+            2,
+            "class Half(ShiftMap):\n    name = 'half'",
+            "wrong_2.one.Half is not finished: it has a name, but lacks learned",
+        ),
+    ],
+)
+def test_a_file_that_brings_no_method_of_its_own_is_explained(tmp_path, monkeypatch, number, body, message):
+    package = tmp_path / f"wrong_{number}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "base.py").write_text("from dsas_diffusion.methods.base import REGISTERED\n", encoding="utf-8")
+    both = "from dsas_diffusion.methods.caa import CAA\nfrom dsas_diffusion.methods.shift import ShiftMap\n\n\n"
+    (package / "caa.py").write_text(f"{both}class Mine(CAA):\n    name = 'caa'\n", encoding="utf-8")
+    (package / "one.py").write_text(f"{both}{body}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as caught:
+        list(Registry(package.name, "steering method"))
     assert message in str(caught.value)

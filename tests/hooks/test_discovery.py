@@ -100,8 +100,8 @@ def test_orders_that_are_known_are_those_of_the_families():
     for family in FAMILIES.values():
         layouts = {layout for layout in family.sites.values() if layout in ("text image", "image text")}
         name = type(family.build().components[family.denoiser]).__name__
-        assert ("text image" in layouts) <= (name in TEXT_FIRST)
-        assert ("image text" in layouts) <= (name in IMAGE_FIRST)
+        assert ("text image" in layouts) <= (name in TEXT_FIRST), name
+        assert ("image text" in layouts) <= (name in IMAGE_FIRST), name
 
 
 def test_patches_of_every_kind_of_config():

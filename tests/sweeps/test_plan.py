@@ -40,6 +40,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("  banana:", "  ba/nana:", "can't be a file's name"),
         ("heldout: 5", "heldout: 0", "too few"),
         ("title: A small sweep", "title: [", "is no YAML"),
+        ("clip: none", "clip: none\nbackbone: clip", "backbone is clip, but clip is none"),
     ],
 )  # fmt: skip
 def test_what_can_be_known_at_the_start_is_said_there(tmp_path, before, after, said):

@@ -8,8 +8,13 @@ import shutil
 import numpy as np
 import pytest
 from made_sweep import TASKS, write_cases, write_sweep
+from PIL import Image
 
 from dsas_diffusion.errors import InputError
+from dsas_diffusion.evaluation.judge import Judge
+from dsas_diffusion.evaluation.rows import judge_pictures
+from dsas_diffusion.judges import clip_judge, detector_judge
+from dsas_diffusion.prompts import Prompt
 from dsas_diffusion.sweeps.figures import FIGURES
 from dsas_diffusion.sweeps.folder import read_sweep
 from dsas_diffusion.sweeps.reached import at_strengths, mean_over_prompts, reached
@@ -154,6 +159,15 @@ def test_every_figure_says_what_it_is_and_nothing_steered_is_untouched(made):
         assert figure.value(twin) == pytest.approx(figure.untouched(twin), nan_ok=True), name
         assert figure.heading
         assert figure.meaning.endswith(".")
+
+
+def test_every_figure_is_of_columns_that_pictures_get():
+    clip = clip_judge("orchard")
+    texts = "a photo of a banana", ("a photo of an apple",)
+    judge = Judge(detector_judge("orchard"), clip, *texts, ("banana",), "apple", clip.feature_maps)
+    picture = Image.new("RGB", (64, 64), "white")
+    columns = judge_pictures(judge, [picture], [picture], [Prompt("a banana", ("banana",))])[0]
+    assert {column for figure in FIGURES.values() for column in figure.needs} <= set(columns)
 
 
 def test_a_folder_tells_what_is_missing(copied):
