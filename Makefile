@@ -7,7 +7,7 @@ STAMP := .venv/.set-up
 TESTS := .venv/.set-up-for-tests
 DOCS := .venv/.set-up-for-docs
 
-.PHONY: setup demo test test-full check format tree docs bench clean
+.PHONY: setup demo test test-full test-lowest check format tree docs bench clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,17 @@ test: $(TESTS)
 
 test-full: $(TESTS)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# The fast suite on the lowest versions that pyproject.toml allows, in an environment of its own, without what came later
+# (a cache of Diffusers) and what the other extras bring. What is deprecated since is no error there.
+LOWEST := .venv-lowest
+LATER := compatibility/test_caches.py compatibility/test_quantised.py evaluation/test_tasks.py test_eval_unlearn.py test_pretrained.py
+test-lowest:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e . -c constraints-lowest.txt peft pytest pytest-xdist beartype pot
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps steering-vectors -c constraints.txt
+	DSAS_UNCHECKED=1 $(LOWEST)/bin/python -m pytest -m "not full" -n $(JOBS) $(addprefix --ignore tests/,$(LATER)) \
+	  -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from untrained import untrained_dit, untrained_unet
 
@@ -248,3 +249,11 @@ def test_transformers_itself_loads_the_language_model(folders, caplog, capfd, re
         assert torch.equal(model(**given).logits, theirs(**again).logits)
     written = json.loads((folders / "language" / "tokenizer_config.json").read_text())
     assert written["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_text_encoders_are_named_as_on_the_hub(folders):
+    """Versions of Transformers before 5.6 know no other names, and would draw the weights at random."""
+    files = [file for root in (folders, weights.WEIGHTS) for file in root.glob("*/text_encoder*/model.safetensors")]
+    assert len(files) >= 4
+    for file in files:
+        assert {name.split(".")[0] for name in load_file(file)} <= {"text_model", "text_projection"}, file

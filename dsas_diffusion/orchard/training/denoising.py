@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...files import atomic_folder
@@ -129,4 +130,24 @@ def save_pipeline(pipe: DiffusionPipeline, folder: Path) -> None:
         config = partial / "vae" / "config.json"
         known = {key: value for key, value in json.loads(config.read_text()).items() if key not in unwanted}
         config.write_text(json.dumps(known, indent=2) + "\n")
+        for encoder in partial.glob("text_encoder*/model.safetensors"):
+            name_as_the_hub_does(encoder)
         pipe.to(dtype=torch.float32)
+
+
+def name_as_the_hub_does(file: Path) -> None:
+    """Put `text_model.` in front of a CLIP text encoder's weights, as every checkpoint of the hub has it.
+
+    Transformers from 5.6 on writes a `CLIPTextModel` without it and reads both; older versions read that as an encoder
+    without weights, which they draw at random.
+
+    Args:
+        file: A safetensors file, written again in its place.
+    """
+    weights = load_file(file)
+    heads = ("text_model.", "text_projection.")
+    save_file(
+        {name if name.startswith(heads) else f"text_model.{name}": weights[name] for name in weights},
+        file,
+        {"format": "pt"},
+    )
