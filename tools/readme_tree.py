@@ -25,7 +25,7 @@ FOLDED = {
 }
 OTHERS = {
     ".ci/run": "What every change must pass.",
-    "Makefile": "`make setup`, `demo`, `test`, `test-full`, `test-lowest`, `check`, `format`, `tree`, `bench` and so on.",
+    "Makefile": "`make setup`, `demo`, `test`, `test-full`, `test-lowest`, `check`, `format`, `tree`, `bench`, …",
     "constraints-lowest.txt": "The lowest versions that `pyproject.toml` allows, for `make test-lowest`.",
     "constraints.txt": "The versions that the set-up installs.",
     "pyproject.toml": "The package, its dependencies, and the settings of the checks.",
