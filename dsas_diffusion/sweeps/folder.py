@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import read_json
-from ..prompt_set import Prompt
+from ..prompt_set import Prompt, did_you_mean
 from .plan import Plan, load_plan
 from .rows import FOLDER, Cell, Row, Split, each_cell
 from .steering import Steering
@@ -51,6 +51,31 @@ class Sweep:
     cells: Mapping[Cell, Columns]
     begun: frozenset[Cell]
     units: Mapping[tuple[str, str], Mapping[str, Any]]
+
+    def of(self, tasks: Sequence[str]) -> "Sweep":
+        """Give what it holds of some of its tasks.
+
+        Args:
+            tasks: Their names.
+
+        Raises:
+            InputError: If there is none of a name.
+        """
+        for name in tasks:
+            if name not in self.plan.tasks:
+                raise InputError(
+                    f"The sweep in {self.folder} has no task {name!r}.{did_you_mean(name, self.plan.tasks)} There are "
+                    f"{', '.join(self.plan.tasks)}."
+                )
+        return replace(
+            self,
+            made={**self.made, "left_out": [name for name in self.plan.tasks if name not in tasks]},
+            plan=replace(self.plan, tasks={name: task for name, task in self.plan.tasks.items() if name in tasks}),
+            prompts={name: kinds for name, kinds in self.prompts.items() if name in tasks},
+            cells={cell: columns for cell, columns in self.cells.items() if cell.task in tasks},
+            begun=frozenset(cell for cell in self.begun if cell.task in tasks),
+            units={unit: about for unit, about in self.units.items() if unit[0] in tasks},
+        )
 
     def whole(self, task: str, technique: str, split: Split, strength: float) -> bool:
         """Whether every kind is there from every seed."""

@@ -1,5 +1,6 @@
 """`dsas report`: a sweep's figures as a page, a text and a file of figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from .report_tables import VERDICTS, title
 from .report_text import files, markdown
 
 
-def report(sweep: str, out: str = "outputs/report", name: str = "report", export: str | None = None) -> None:
+def report(
+    sweep: str,
+    out: str = "outputs/report",
+    name: str = "report",
+    tasks: list[str] | str | None = None,
+    export: str | None = None,
+) -> None:
     """Tell what a sweep found: fronts, comparisons, operating points, pictures.
 
     Writes report.html, one file that needs nothing else; report.md with report_files beside it; and report.json with
@@ -25,6 +32,7 @@ def report(sweep: str, out: str = "outputs/report", name: str = "report", export
         sweep: The folder of `dsas sweep`.
         out: Folder for the report, which may be the sweep's own.
         name: What its files are called, without the ending.
+        tasks: The tasks that are told of, one or several as a list; by default all.
         export: A .csv or .jsonl file for every row, one a picture.
 
     Raises:
@@ -34,31 +42,35 @@ def report(sweep: str, out: str = "outputs/report", name: str = "report", export
     if export is not None:
         check_export(export)  # before anything is computed
         print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
-    tell(Path(sweep), Path(out), name)
+    tell(Path(sweep), Path(out), name, [tasks] if isinstance(tasks, str) else tasks)
 
 
-def tell(folder: Path, out: Path, name: str = "report") -> None:
+def tell(folder: Path, out: Path, name: str = "report", tasks: Sequence[str] | None = None) -> None:
     """Write a report, and print what a reader is told of first.
 
     Args:
         folder: The sweep's.
         out: Where to.
         name: As for :func:`report`.
+        tasks: As for :func:`report`.
 
     Raises:
         InputError: As for :func:`write_report`.
     """
-    print(_told(write_report(folder, out, name)))
+    print(_told(write_report(folder, out, name, tasks)))
     print(f"\nLook at {out / name}.html; the same as text is in {name}.md, every figure in {name}.json.")
 
 
-def write_report(folder: Path, out: Path, name: str = "report", resamples: int = 10_000) -> dict[str, Any]:
+def write_report(
+    folder: Path, out: Path, name: str = "report", tasks: Sequence[str] | None = None, resamples: int = 10_000
+) -> dict[str, Any]:
     """Write a report's files.
 
     Args:
         folder: The sweep's.
         out: Where to, which may be the same.
         name: As for :func:`report`.
+        tasks: As for :func:`report`.
         resamples: How many resamples intervals are made from.
 
     Returns:
@@ -68,6 +80,8 @@ def write_report(folder: Path, out: Path, name: str = "report", resamples: int =
         InputError: If there is nothing to tell, something is damaged, or a file can't be written.
     """
     sweep = read_sweep(folder)
+    if tasks is not None:
+        sweep = sweep.of(tasks)
     if not sweep.cells:
         raise InputError(
             f"No cell of the sweep in {folder} is whole yet, so there is nothing to tell. Let `dsas sweep` go on; what "

@@ -60,6 +60,8 @@ def _made(found: Findings) -> list[Block]:
             "prompts; the figures are of held-out ones."
         ),
     ]
+    if left_out := made.get("left_out"):
+        blocks.append(Paragraph(f"Tasks of the sweep that are not told of here: {', '.join(left_out)}."))
     if found["missing"]:
         blocks.append(
             Paragraph(

@@ -1,11 +1,12 @@
 """Steering as a technique: a map, a gate, sites, and how they are fitted."""
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InputError
 from ..files import atomic_folder
@@ -28,6 +29,9 @@ SET_HERE: Final = (
     "pipe", "prompts", "tokenizer", "tokens", "chat", "method", "gate", "sites", "towards", "training", "seed",
     "batch_size", "generation", "progress",
 )  # fmt: skip
+
+
+_PAPER: Final = "arXiv 2512.03661"
 
 
 class Steering(Technique):
@@ -56,9 +60,6 @@ class Steering(Technique):
     Source: Dynamically Scaled Activation Steering, arXiv 2512.03661.
     """
 
-    unit_strength: ClassVar[str] = "That of the map; see the table of methods."
-    source: ClassVar[str] = "arXiv 2512.03661"
-
     def __init__(
         self,
         method: str = "caa",
@@ -86,6 +87,8 @@ class Steering(Technique):
         self.prompts, self.control, self.swapped = prompts, control, swapped
         self.attaching: dict[str, Any] = {"start": start, "end": end, "half": half}
         self._made()  # raises for an unknown name or setting
+        self.unit_strength = METHODS[method].unit_strength
+        self.source = _paper(METHODS[method].__doc__) + ("" if gate == "always" else f", gated as in {_PAPER}")
         self.steerers: list[Steerer] = []
 
     def _made(self) -> dict[str, Any]:
@@ -169,3 +172,9 @@ def _spread(prompts: Sequence[Any], count: int) -> tuple[Any, ...]:
     pairs = (count + 1) // 2
     places = [2 * (number * (len(prompts) // 2) // pairs) + side for number in range(pairs) for side in (0, 1)]
     return tuple(prompts[place] for place in places[:count])
+
+
+def _paper(docstring: str | None) -> str:
+    """The first paper that a docstring names."""
+    found = re.search(r"arXiv \d{4}\.\d{5}", docstring or "")
+    return found[0] if found else "ours"

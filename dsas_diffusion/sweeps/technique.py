@@ -50,8 +50,8 @@ class Technique(ABC):
             among them.
     """
 
-    unit_strength: ClassVar[str]
-    source: ClassVar[str]
+    unit_strength: str
+    source: str
     oracle: ClassVar[bool] = False
 
     @abstractmethod

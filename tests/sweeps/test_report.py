@@ -300,6 +300,19 @@ def test_an_unfinished_sweep_says_so_and_tells_nothing_from_it(copied, tmp_path)
         assert "vanilla on apple: 1 of 60 cells are not whole." in text
 
 
+def test_one_task_alone_is_told_as_it_is_among_others(copied, tmp_path, capsys):
+    whole = write_report(copied, tmp_path / "whole", resamples=50)
+    found = write_report(copied, tmp_path / "one", tasks=["banana"], resamples=50)
+    assert list(found["tasks"]) == ["banana"]
+    assert [scope["name"] for scope in found["scopes"]] == ["banana"]
+    among = next(scope for scope in whole["scopes"] if scope["name"] == "banana")
+    assert found["scopes"][0]["fronts"] == among["fronts"]
+    assert "not told of here: apple, hard." in (tmp_path / "one" / "report.md").read_text(encoding="utf-8")
+    line = ["report", "--sweep", str(copied), "--out", str(tmp_path / "none"), "--tasks", "bananna"]
+    assert main(line) == 2
+    assert "has no task 'bananna'. Did you mean 'banana'?" in capsys.readouterr().err
+
+
 def test_nothing_finished_or_nothing_there_is_one_paragraph(copied, tmp_path, capsys):
     for path in (copied / "rows").rglob("*.jsonl"):
         lines = path.read_text().splitlines(keepends=True)
