@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..backends.language import check_texts, check_tokenizer, vocabulary_of
 from ..errors import InputError
@@ -27,6 +27,9 @@ from .settings import Estimation, check_settings, check_text, check_twins, maker
 from .training import train
 from .training_loop import Training
 from .validation import cross_validated, place_auroc
+
+#: Group of prompts → site → what was recorded there.
+Recorded: TypeAlias = dict[str, dict[str, Samples]]
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -129,17 +132,9 @@ def fit(
     began = time.monotonic()
     concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
     goal = load_prompts(towards) if isinstance(towards, str) else towards
-    host = host_of(pipe, sites)
-    if isinstance(host, LanguageHost):
-        check_tokenizer(host.owner, tokenizer, chat)
-        host = LanguageHost(host.owner, tokenizer, tokens, chat)
-        read_texts = [text for asked in (concept, goal) if asked for group in FIT_GROUPS for text in asked.texts(group)]
-        check_texts(host.owner, tokenizer, read_texts, chat, None if tokens == "prompt" else generation)
-    elif tokenizer is not None or chat:
-        raise InputError(
-            f"tokenizer and chat are for language models, but this is a {type(pipe).__name__}, which turns its prompts "
-            "into tokens by itself. Leave them out."
-        )
+    host = _with_tokenizer(
+        host_of(pipe, sites), tokenizer, tokens, chat, [concept, *([goal] if goal else [])], generation
+    )
     if gate == "auto":
         gate = "patch" if host.draws else "logistic"
     make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
@@ -166,25 +161,19 @@ def fit(
     map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best_view(factor, found, recorded) for factor, found in candidates.items()}
 
+    def steered_by(trusted: Sequence[SteeredSite], running: Sequence[Site]) -> Recorded:
+        seen = list(dict.fromkeys([*running, *reads.values()]))
+        again, _ = record(host, concept, seen, recording, places_found, goal, trusted, strength)
+        _check_finite(again)
+        return again
+
     learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
     if estimation == "causal":
         if top_k is not None:
             at_once = [learning.at(site, recorded)[0] for site in chosen]
             chosen = [s.site for s in most_trusted(at_once, tau, concept, top_k)]
         chosen = in_order(host, chosen, concept.source[0].text, recording)
-    fitted: list[SteeredSite] = []
-    mistaken: dict[str, list[int]] = {}
-    for _, together in groupby(chosen, key=lambda site: site.place):  # heads of one module run at once
-        running = list(together)
-        trusted = [s for s in fitted if s.weight > 0]
-        if estimation == "causal" and trusted:
-            seen = list(dict.fromkeys([*running, *reads.values()]))
-            recorded, _ = record(host, concept, seen, recording, places_found, goal, trusted, strength)
-            _check_finite(recorded)
-            learning.forget()
-        for site in running:
-            learned, mistaken[site.path] = learning.at(site, recorded)
-            fitted.append(learned)
+    fitted, mistaken = _site_by_site(learning, chosen, recorded, steered_by if estimation == "causal" else None)
     kept = most_trusted(fitted, tau, concept, top_k)
     votes = Counter(prompt for s in kept for prompt in mistaken[s.site.path])
     trained = None
@@ -229,6 +218,53 @@ def fit(
     )
 
 
+def _with_tokenizer(
+    host: Host,
+    tokenizer: Any,
+    tokens: Tokens,
+    chat: bool,
+    sets: Sequence[PromptSet],
+    generation: Mapping[str, Any] | None,
+) -> Host:
+    """Give a language model's host its tokenizer, checked on all texts that will be read; others take none."""
+    if isinstance(host, LanguageHost):
+        check_tokenizer(host.owner, tokenizer, chat)
+        texts = [text for one in sets for group in FIT_GROUPS for text in one.texts(group)]
+        check_texts(host.owner, tokenizer, texts, chat, None if tokens == "prompt" else generation)
+        return LanguageHost(host.owner, tokenizer, tokens, chat)
+    if tokenizer is not None or chat:
+        raise InputError(
+            f"tokenizer and chat are for language models, but this is a {type(host.owner).__name__}, which turns its "
+            "prompts into tokens by itself. Leave them out."
+        )
+    return host
+
+
+def _site_by_site(
+    learning: Learning,
+    sites: Sequence[Site],
+    recorded: Recorded,
+    steered_by: Callable[[Sequence[SteeredSite], Sequence[Site]], Recorded] | None,
+) -> tuple[list[SteeredSite], dict[str, list[int]]]:
+    """Learn every site; under causal estimation from what `steered_by` records, steered by the sites before it.
+
+    Returns:
+        The sites, in order, and site → the control prompts that its gate takes for the concept.
+    """
+    fitted: list[SteeredSite] = []
+    mistaken: dict[str, list[int]] = {}
+    for _, together in groupby(sites, key=lambda site: site.place):  # heads of one module run at once
+        running = list(together)
+        trusted = [s for s in fitted if s.weight > 0]
+        if steered_by is not None and trusted:
+            recorded = steered_by(trusted, running)
+            learning.forget()
+        for site in running:
+            learned, mistaken[site.path] = learning.at(site, recorded)
+            fitted.append(learned)
+    return fitted, mistaken
+
+
 def _text(host: Host) -> dict[str, Any]:
     """Say how a language model's texts were run."""
     if not isinstance(host, LanguageHost):
@@ -242,7 +278,7 @@ def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
 
 
-def _best_view(factor: str, candidates: Sequence[Site], recorded: dict[str, dict[str, Samples]]) -> Site:
+def _best_view(factor: str, candidates: Sequence[Site], recorded: Recorded) -> Site:
     """The candidate that tells the concept's places, or its pictures, best from others, on prompts not seen before."""
     if len(candidates) == 1:
         return candidates[0]
@@ -255,7 +291,7 @@ def _best_view(factor: str, candidates: Sequence[Site], recorded: dict[str, dict
     return max(candidates, key=told)
 
 
-def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:
+def _check_finite(recorded: Recorded) -> None:
     broken = {path for samples in recorded.values() for path, s in samples.items() if not s.pooled.isfinite().all()}
     if broken:
         raise InputError(
@@ -265,7 +301,7 @@ def _check_finite(recorded: dict[str, dict[str, Samples]]) -> None:
         )
 
 
-def _settled(map_from: MapFrom, recorded: dict[str, dict[str, Samples]], regions: Regions) -> MapFrom:
+def _settled(map_from: MapFrom, recorded: Recorded, regions: Regions) -> MapFrom:
     """What the map learns from, `auto` decided."""
     known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
     if map_from in ("inside", "core") and not known:
