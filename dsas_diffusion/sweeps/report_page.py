@@ -34,6 +34,7 @@ nav ul { list-style: none; padding: 0; margin: 0; display: flex; flex-wrap: wrap
 a { color: var(--c0); }
 .warning { border-left: 4px solid var(--c1); padding: .5rem .9rem;
   background: color-mix(in srgb, var(--c1) 10%, transparent); }
+td code { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: .75rem 0 1.5rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--faint); padding-bottom: .4rem; caption-side: top; }

@@ -65,7 +65,7 @@ def _made(found: Findings) -> list[Block]:
     if found["missing"]:
         blocks.append(
             Paragraph(
-                f"This sweep is not finished: {len(found['missing'])} pairs of technique and task are not whole; see "
+                f"This sweep is not finished. Techniques on tasks that are not whole: {len(found['missing'])}; see "
                 "“What is missing”. They stand in no front, comparison or operating point; of them the grid has those "
                 "λ that are whole.",
                 warning=True,

@@ -296,7 +296,7 @@ def test_an_unfinished_sweep_says_so_and_tells_nothing_from_it(copied, tmp_path)
     assert "rival" not in {row["technique"] for row in found["limits"]}
     for name in ("report.md", "report.html"):
         text = (tmp_path / "report" / name).read_text(encoding="utf-8")
-        assert "This sweep is not finished: 2 pairs of technique and task are not whole" in text
+        assert "This sweep is not finished. Techniques on tasks that are not whole: 2;" in text
         assert "vanilla on apple: 1 of 60 cells are not whole." in text
 
 
