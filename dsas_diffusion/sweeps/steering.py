@@ -87,9 +87,17 @@ class Steering(Technique):
         self.prompts, self.control, self.swapped = prompts, control, swapped
         self.attaching: dict[str, Any] = {"start": start, "end": end, "half": half}
         self._made()  # raises for an unknown name or setting
-        self.unit_strength = METHODS[method].unit_strength
-        self.source = _paper(METHODS[method].__doc__) + ("" if gate == "always" else f", gated as in {_PAPER}")
         self.steerers: list[Steerer] = []
+
+    @property
+    def unit_strength(self) -> str:  # ty: ignore[incompatible-property-override]
+        """That of the map."""
+        return METHODS[self.method].unit_strength
+
+    @property
+    def source(self) -> str:  # ty: ignore[incompatible-property-override]
+        """The map's paper, and the gates' one where there are gates."""
+        return _paper(METHODS[self.method].__doc__) + ("" if self.gate == "always" else f", gated as in {_PAPER}")
 
     def _made(self) -> dict[str, Any]:
         """Make the map, the gate and the training that `fit` takes."""
