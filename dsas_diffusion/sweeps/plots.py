@@ -28,9 +28,9 @@ VARIABLES: Final = f"""
   --others: #6d6d77; {_DARK} }} }}
 """
 Scale = Literal["linear", "nines"]
-_WIDTH, _HEIGHT = 660, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 214, 16, 56
-_LETTERS: Final = 22  # of a name at a line's end
+_WIDTH, _HEIGHT = 690, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 244, 16, 56
+_LETTERS: Final = 24  # of a name at a line's end
 _SPACING: Final = 21  # between two names, in the plot's units
 _CLOSEST: Final = 1e-5  # what 1 is told from on the scale of nines
 
