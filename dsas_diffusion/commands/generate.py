@@ -87,4 +87,4 @@ def generate(
     generation = {**loaded.manifest["generation"], **drawing}
     attached = {"strength": strength, "start": start, "end": end}
     draw_into(out, pipe, loaded, asked, seed, generation, batch_size, twins, gates, **attached)
-    print(f"Drew {len(asked)} pictures: look at {Path(out) / GRID}.")
+    print(f"Drew {len(asked)} picture{'s' * (len(asked) > 1)}: look at {Path(out) / GRID}.")
