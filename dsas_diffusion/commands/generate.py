@@ -82,9 +82,9 @@ def generate(
         writer = Writer(pipe, tokenizer, generation, seed, batch_size, templated(loaded, chat))
         attached = {"strength": strength, "tokens": tokens or "both"}
         rows = continue_into(out, writer, loaded, asked, twins, gates, **attached)
-        print(f"{shown(rows)}\n\nWrote {len(rows)} continuations to {Path(out) / CONTINUATIONS}.")
+        print(f"{shown(rows)}\n\nContinuations: {len(rows)}, in {Path(out) / CONTINUATIONS}.")
         return
     generation = {**loaded.manifest["generation"], **drawing}
     attached = {"strength": strength, "start": start, "end": end}
     draw_into(out, pipe, loaded, asked, seed, generation, batch_size, twins, gates, **attached)
-    print(f"Drew {len(asked)} picture{'s' * (len(asked) > 1)}: look at {Path(out) / GRID}.")
+    print(f"Pictures drawn: {len(asked)}. Look at {Path(out) / GRID}.")
