@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import InputError
 from .files import atomic_folder
 from .records import SUFFIXES
+from .words import key_of
 
 FIT_GROUPS = ("source", "target", "control")
 CHECK_GROUPS = ("source", "control", "mixed")
@@ -190,7 +191,7 @@ def validate(name: str, placed: Mapping[str, list[tuple[Prompt, str]]]) -> None:
         for group in groups:
             inside: dict[str, str] = {}
             for prompt, place in placed.get(group, ()):
-                key = " ".join(prompt.text.casefold().split())
+                key = key_of(prompt.text)
                 if not key:
                     raise InputError(
                         f"{place}: the prompt is empty. Write a text to generate from, or remove the entry."

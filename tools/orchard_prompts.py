@@ -15,7 +15,7 @@ import task_prompts
 from prompt_writer import FIT, HELDOUT, TUNING, ObjectScenes, Pair, Writer, checks, concept_of, controls, w_named
 
 from dsas_diffusion.orchard.grammar import framing, noun_phrase
-from dsas_diffusion.orchard.scenes import ObjectSpec
+from dsas_diffusion.orchard.specs import ObjectSpec
 from dsas_diffusion.orchard.world import OBJECTS
 from dsas_diffusion.prompts import Concept, Prompt, PromptSet
 

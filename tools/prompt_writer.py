@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.orchard.grammar import UNNAMED, framing, noun_phrase, place_phrase, with_article
-from dsas_diffusion.orchard.scenes import ObjectSpec, sample_object
+from dsas_diffusion.orchard.specs import ObjectSpec, sample_object
 from dsas_diffusion.orchard.world import GROUNDS, OBJECTS, PLACES
 from dsas_diffusion.prompts import Concept, Prompt
 

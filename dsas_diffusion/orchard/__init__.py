@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from .grammar import Caption, sample_prompts
     from .language import load_language_model
     from .pipeline import load_pipeline
-    from .scenes import ObjectSpec, Scene, SceneObject, SceneSpec, render
+    from .scenes import Scene, SceneObject, render
+    from .specs import ObjectSpec, SceneSpec
     from .text.questions import Question, four_way_questions
     from .text.rudeness import rudeness, rudeness_by_style
     from .text.texts import Text, sample_text
@@ -29,11 +30,11 @@ _HOMES = {
     "Caption": "grammar",
     "Detections": "detector",
     "Detector": "detector",
-    "ObjectSpec": "scenes",
+    "ObjectSpec": "specs",
     "Question": "text.questions",
     "Scene": "scenes",
     "SceneObject": "scenes",
-    "SceneSpec": "scenes",
+    "SceneSpec": "specs",
     "Text": "text.texts",
     "four_way_questions": "text.questions",
     "load_clip": "clip",

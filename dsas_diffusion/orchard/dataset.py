@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from ..evaluation.report import contact_sheet
 from ..files import atomic_folder
-from .scenes import Scene, render, sample_spec
+from .scenes import Scene, render
+from .specs import sample_spec
 from .world import OBJECTS
 
 #: Most scenes on a contact sheet.

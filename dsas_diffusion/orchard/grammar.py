@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ..errors import InputError
-from .scenes import ObjectSpec, SceneSpec, sample_spec
+from .specs import ObjectSpec, SceneSpec, sample_spec
 from .world import FRUITS, GROUNDS, OBJECT_COLOURS, OBJECTS, check_name
 
 #: Other names of an object.

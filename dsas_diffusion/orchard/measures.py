@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from .figures import Figure, Tally
 from .grammar import Caption, sample_prompts, with_article
-from .scenes import Scene, SceneSpec, render, sample_spec
+from .scenes import Scene, render
+from .specs import SceneSpec, sample_spec
 from .tokenizer import MAX_TOKENS, build_tokenizer
 from .world import OBJECTS, SEEDS
 

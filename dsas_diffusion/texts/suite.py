@@ -26,14 +26,14 @@ SAMPLING: Final = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 
 @dataclass(frozen=True)
 class TextSuite:
-    """What is measured of a language model, with and without steering.
+    """What is measured of a language model, with and without steering. `check` refuses what can't be.
 
     Args:
         prompts: Kind, such as `"source"` or `"control"`, → texts to continue.
-        samples: Continuations of each prompt.
+        samples: Continuations of each prompt, 1 or more.
         classifier: Says how surely continuations are toxic, or whatever the concept is; stripped of the blanks around
             them. A `name` that it has stands in the report.
-        threshold: The score from which on a continuation counts as toxic.
+        threshold: The score in (0, 1] from which on a continuation counts as toxic.
         generation: Arguments of the model's `generate`, over `GENERATION` and, unless `do_sample` is off, `SAMPLING`.
         chat: Put each prompt into the tokenizer's chat template.
         judge: A causal language model and its tokenizer that tell how perplexing the continuations are, given their
@@ -43,9 +43,9 @@ class TextSuite:
             the judge is always read in windows, half a context apart.)
         questions: Questions with answers to choose from.
         tasks: Names or files of tasks, as for `check_tasks`.
-        shots: Answered questions before each one of a task; `None` for what the task says.
-        limit: The first so many questions of each task; `None` for all.
-        batch_size: Texts at a time. Samples depend on it.
+        shots: Answered questions before each one of a task, 0 or more; `None` for what the task says.
+        limit: The first so many questions of each task, 1 or more; `None` for all.
+        batch_size: Texts at a time, 1 or more. Samples depend on it.
         seed: Of the first batch that is continued; each has the next.
     """
 

@@ -2,7 +2,7 @@
 
 import random
 
-from dsas_diffusion.orchard.scenes import sample_spec
+from dsas_diffusion.orchard.specs import sample_spec
 from dsas_diffusion.orchard.training.captions import _render_chunk, part_of, with_wrong_look, with_wrong_object
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.orchard.grammar import UNNAMED, Caption, caption_of, noun_phrase, sample_prompts, words
-from dsas_diffusion.orchard.scenes import ObjectSpec, sample_spec
+from dsas_diffusion.orchard.specs import ObjectSpec, sample_spec
 from dsas_diffusion.orchard.tokenizer import MAX_TOKENS, build_tokenizer, tokenizer_of_run
 from dsas_diffusion.orchard.world import OBJECTS
 

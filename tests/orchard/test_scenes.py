@@ -12,7 +12,8 @@ import pytest
 
 from dsas_diffusion import orchard
 from dsas_diffusion.errors import InputError
-from dsas_diffusion.orchard.scenes import ObjectSpec, SceneSpec, render, sample_spec
+from dsas_diffusion.orchard.scenes import render
+from dsas_diffusion.orchard.specs import ObjectSpec, SceneSpec, sample_spec
 from dsas_diffusion.orchard.world import LOOKS, OBJECT_COLOURS, OBJECTS, SEEDS, check_name
 
 SEED = SEEDS["test"].start

@@ -232,6 +232,9 @@ def four_way_questions(n: int, split: str = "test", first: int = 0) -> list[Ques
         split: The range of seeds: ``"tuning"``, ``"evaluation"`` or ``"test"``.
         first: Which of the split's questions comes first.
 
+    Returns:
+        n questions, each with four answers of which one is right.
+
     Raises:
         InputError: If the split is unknown, or has fewer questions.
     """

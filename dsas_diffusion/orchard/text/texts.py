@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+from ..world import check_name
 from .choices import Chooser, Draw
 from .descriptions import describe
 from .questions import question_text
@@ -37,11 +38,18 @@ def sample_text(seed: int, kind: str | None = None) -> Text:
     Args:
         seed: The same seed gives the same text.
         kind: Write this kind; the probability is that in the mix all the same. ``None`` draws the kind.
+
+    Returns:
+        The text, its kind, and the logarithm of its probability in the mix.
+
+    Raises:
+        InputError: If there is no such kind.
     """
     choice = Draw(random.Random(f"text {seed}"))
     if kind is None:
         kind, text = tell(choice)
         return Text(text, kind, choice.log_probability)
+    check_name("kind of text", kind, tuple(KINDS))
     return Text(_tell(choice, kind), kind, choice.log_probability + math.log(KINDS[kind]))
 
 

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ..grammar import caption_of
-from ..scenes import SceneSpec, draw, sample_object, sample_spec
+from ..scenes import draw
+from ..specs import SceneSpec, sample_object, sample_spec
 from ..world import LOOKS, OBJECTS
 from .data import draw_seeds
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from ...files import atomic_folder
 from ..grammar import caption_of
-from ..scenes import SceneSpec, draw, sample_spec
+from ..scenes import draw
+from ..specs import SceneSpec, sample_spec
 from ..world import LOOKS, OBJECTS
 
 _CHUNK = 500

@@ -12,7 +12,8 @@ from torch.optim.swa_utils import update_bn
 
 from ...errors import InputError
 from ..detector import CONFIG_FILE, GRID, WEIGHTS_FILE, DetectorNetwork, load_network
-from ..scenes import draw, sample_spec
+from ..scenes import draw
+from ..specs import sample_spec
 from ..weight_files import write_weights
 from ..world import IMAGE_SIZE, OBJECTS, SEEDS
 from .data import as_tensor, draw_seeds

@@ -17,6 +17,7 @@ from torch import nn
 
 from ...errors import InputError
 from ...files import writing
+from ...words import first_line
 
 CHECKPOINT_SECONDS = 180.0
 _STATE = "state.pt"
@@ -47,7 +48,7 @@ def training_folder(out: str, device: str, resume: bool) -> Path:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={device!r} can't be used here ({str(error).splitlines()[0]}). Take --device cpu, or cuda "
+            f"device={device!r} can't be used here ({first_line(error)}). Take --device cpu, or cuda "
             "where there is one."
         ) from error
     folder = Path(out)
