@@ -46,10 +46,10 @@ def main() -> None:
             gate, began = GATES[name](**settings), time.perf_counter()
             found = []
             for site in sites:
-                both = [recorded[group][site.path] for group in ("source", "control")]
+                source, control = (recorded[group][site.path] for group in ("source", "control"))
                 if gate.unit == "prompt":  # as in a fit: it decides in the first step
-                    both = [first_samples(samples) for samples in both]
-                found.append(cross_validated(gate, *both))
+                    source, control = first_samples(source), first_samples(control)
+                found.append(cross_validated(gate, source, control))
             seconds = time.perf_counter() - began
             means = [statistics.mean(getattr(verdict, figure) for verdict in found) for figure in ("accuracy", "auroc")]
             cells = [concept, f"`{name}`", settings.get("components", "–"), *(f"{mean:.3f}" for mean in means)]

@@ -4,17 +4,13 @@ python -m benchmarks.language
 """
 
 import argparse
-import os
-import platform
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import dsas_diffusion as dsas
 from dsas_diffusion import PromptSet, Steerer, orchard
@@ -23,6 +19,7 @@ from dsas_diffusion.evaluation.multiple_choice import Choice
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.recipes.pages import machine
 from dsas_diffusion.texts.evaluation import evaluate_language
 from dsas_diffusion.texts.suite import TextSuite
 
@@ -289,8 +286,7 @@ def page(bench: Bench, seeds: int) -> str:
     lines = [
         "# Language models: rudeness, steered with the gate and without",
         "",
-        f"`python -m benchmarks.language`, {date.today()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__} ({platform.machine()}).",
+        f"`python -m benchmarks.language`, {machine('cpu')}.",
         "",
         "Orchard's language model, prompts of `orchard/rudeness`; sites `attention`, learned from each prompt's last "
         f'token (`tokens="last"`), gate `logistic`, sites that tell source from control with an accuracy of at least '

@@ -4,14 +4,9 @@ python -m benchmarks.language_methods
 """
 
 import argparse
-import os
-import platform
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import dsas_diffusion as dsas
 from benchmarks.language import ARMS, FIGURES, FITTED, Bench, arm_of, chosen, left, told
@@ -19,6 +14,7 @@ from dsas_diffusion import orchard
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.methods.base import METHODS
+from dsas_diffusion.recipes.pages import machine
 
 #: The gate and the site threshold that `dsas.fit` takes by itself.
 SETTINGS: dict[str, Any] = {"gate": "logistic", "tau": 0.75}
@@ -64,10 +60,9 @@ def page(bench: Bench, methods: Sequence[str], seeds: int) -> str:
     operating, every = grid(bench, methods, seeds)
     columns = {"method": "", "arm": "", "λ": "", **FIGURES}
     lines = [
-        "# Language models: every method, with the gate and without",
+        "# Language models: methods, with the gate and without",
         "",
-        f"`python -m benchmarks.language_methods`, {date.today()}, {os.cpu_count()} cores, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__} ({platform.machine()}).",
+        f"`python -m benchmarks.language_methods`, {machine('cpu')}.",
         "",
         "Orchard's language model, prompts and columns as in [language.md](language.md), but with the gate and the "
         f"sites that `dsas.fit` takes by itself: `logistic`, `tau` {SETTINGS['tau']}. {seeds} seeds: each fits on "

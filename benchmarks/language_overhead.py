@@ -7,21 +7,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.overhead import random_sites
+from benchmarks.steering_on import attached
 from dsas_diffusion.evaluation.report import format_table
-from dsas_diffusion.hooks.attached_concept import AttachedConcept
-from dsas_diffusion.hooks.attachment import Attachment
+from dsas_diffusion.evaluation.timing import in_turn, ratio
 from dsas_diffusion.hooks.hosts import LanguageHost
-from dsas_diffusion.hooks.steered_site import SteeredSite
 
 COLUMNS = {"sites": "", "variant": "", "ms/token": ".3f", "ratio": ".4f", "95 % from": ".4f", "to": ".4f"}
 
@@ -36,16 +34,6 @@ def model(layers: int, width: int) -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-@contextmanager
-def attached(language: Any, sites: list[SteeredSite]) -> Any:
-    """Steer for as long as the context lasts."""
-    attachment = Attachment(LanguageHost(language), [AttachedConcept("random", sites, 1.0)])
-    try:
-        yield attachment
-    finally:
-        attachment.detach()
-
-
 def measure(
     language: Any, variants: dict[str, Callable[[], AbstractContextManager[Any]]], texts: int, tokens: int, rounds: int
 ) -> dict[str, np.ndarray]:
@@ -54,14 +42,12 @@ def measure(
     given: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
     given |= {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens, "pad_token_id": 0}
     taken: dict[str, list[float]] = {name: [] for name in variants}
-    names = list(variants)
-    for number in range(rounds + 1):
-        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
-            with variants[name](), torch.no_grad():
-                began = time.perf_counter()
-                language.generate(**given)
-                if number:  # the first round warms up
-                    taken[name].append((time.perf_counter() - began) / tokens)
+    for name, counts in in_turn(list(variants), rounds):
+        with variants[name](), torch.no_grad():
+            began = time.perf_counter()
+            language.generate(**given)
+            if counts:
+                taken[name].append((time.perf_counter() - began) / tokens)
     return {name: np.array(each) for name, each in taken.items()}
 
 
@@ -80,14 +66,12 @@ def main() -> None:
         gated, open_ = (random_sites(language, preset, gate) for gate in ("logistic", "always"))
         variants: dict[str, Callable[[], AbstractContextManager[Any]]] = {
             "unsteered": nullcontext,
-            "vanilla": partial(attached, language, open_),
-            "DSAS": partial(attached, language, gated),
+            "vanilla": partial(attached, LanguageHost(language), open_),
+            "DSAS": partial(attached, LanguageHost(language), gated),
         }
         found = measure(language, variants, options.texts, options.tokens, options.rounds)
         for name, taken in found.items():
-            ratios = taken / found["unsteered"]
-            low, high = bootstrap((ratios,), np.median, rng=0, method="percentile").confidence_interval
-            rows.append([preset, name, 1000 * statistics.median(taken), float(np.median(ratios)), low, high])
+            rows.append([preset, name, 1000 * statistics.median(taken), *ratio(taken, found["unsteered"])])
     print(f"{options.layers} layers, {options.width} wide, {options.texts} texts, {torch.get_num_threads()} threads")
     print(format_table(rows, COLUMNS))
 

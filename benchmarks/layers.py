@@ -4,27 +4,27 @@ python -m benchmarks.layers
 """
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from transformers import PreTrainedModel
 
 import dsas_diffusion as dsas
 from dsas_diffusion import orchard
 from dsas_diffusion.evaluation.layers import Sides, Told, measured, sides
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.evaluation.steered_twins import cosines, steered_twins
+from dsas_diffusion.evaluation.timing import in_turn
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.base import GATES, Gate, Samples
 from dsas_diffusion.hooks.sites import find_sites
+from dsas_diffusion.recipes.pages import machine
 
 #: Gates compared; `None` components are as many as there are channels: no PCA.
 GATES_COMPARED = [
@@ -79,13 +79,12 @@ def _mean(found: Sequence[Mapping[str, Told]]) -> dict[str, Told]:
 
 def seconds(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """The median time of each variant; each round runs all of them, beginning with another one."""
-    names, taken = list(variants), {name: [] for name in variants}
-    for number in range(rounds + 1):
-        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
-            began = time.perf_counter()
-            variants[name]()
-            if number:  # the first round warms up
-                taken[name].append(time.perf_counter() - began)
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    for name, counts in in_turn(list(variants), rounds):
+        began = time.perf_counter()
+        variants[name]()
+        if counts:
+            taken[name].append(time.perf_counter() - began)
     return {name: statistics.median(each) for name, each in taken.items()}
 
 
@@ -109,12 +108,10 @@ def fit_times(where: Sequence[Sides], rounds: int) -> list[list[object]]:
             ]
     found = {name: 1000 * each / len(where) for name, each in seconds(variants, rounds).items()}
     whole = {kind: found[f"{kind} None"] for kind in ("logistic", "scikit-learn")}
-    rows = []
+    rows: list[list[object]] = []
     for name, components in labels:
-        ours, theirs = (
-            found[f"{name} {components}"],
-            found.get(f"scikit-learn {components}") if name == "logistic" else None,
-        )
+        ours = found[f"{name} {components}"]
+        theirs = found.get(f"scikit-learn {components}") if name == "logistic" else None
         ratio = None if theirs is None else whole["scikit-learn"] / theirs
         rows.append([f"`{name}`", str(components or "none"), ours, whole["logistic"] / ours, theirs, ratio])
     return rows
@@ -132,7 +129,7 @@ def noise(channels: int, samples: int = 32) -> Sides:
     return Sides(*(Samples(X, torch.arange(samples), X) for X in (source, control)))
 
 
-def turned(model: torch.nn.Module, tokenizer: object, prompts: dsas.PromptSet, strength: float) -> list[list[object]]:
+def turned(model: PreTrainedModel, tokenizer: object, prompts: dsas.PromptSet, strength: float) -> list[list[object]]:
     """One row for each layer, with the gate and without: the cosine of steered to original activations."""
     steerer = dsas.fit(model, prompts, tokenizer=tokenizer, progress=False)
     rows = []
@@ -147,14 +144,6 @@ def turned(model: torch.nn.Module, tokenizer: object, prompts: dsas.PromptSet, s
             cells = [reduced(found[path, group]) for group in ("source", "control") for reduced in (np.mean, np.min)]
             rows.append([path, f"`{gate}`", strength, *cells])
     return rows
-
-
-def machine() -> str:
-    """When and on what a page was written."""
-    return (
-        f"{date.today():%Y-%m-%d}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__} ({platform.machine()})"
-    )
 
 
 def main() -> None:
@@ -175,7 +164,7 @@ def main() -> None:
     page = [
         "# Inside the layers of Orchard's language model",
         "",
-        f"`python -m benchmarks.layers`, {machine()}.",
+        f"`python -m benchmarks.layers`, {machine('cpu')}.",
         "",
         f"Residual blocks of {sites[0].channels} channels; `{options.prompts}`, {samples} source and "
         f"{len(prompts.control)} control prompts to learn from, averaged over their tokens. *Folds*: cross-validated "

@@ -1,4 +1,4 @@
-"""The demo's defaults on all ten objects, held-out prompts: writes docs/objects.md.
+"""The demo's settings on all ten objects, held-out prompts: writes docs/objects.md.
 
 python -m benchmarks.objects
 """
@@ -33,16 +33,18 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concepts", nargs="+", default=list(orchard.OBJECTS))
+    parser.add_argument("--heldout", type=int, help="held-out prompts of each kind; all where none is given")
     parser.add_argument("--out", default="docs/objects.md")
     options = parser.parse_args()
     pipe, detector = orchard.load_pipeline("unet"), orchard.load_detector()
     clip = ClipJudge(*orchard.load_clip(), name="orchard")
-    strength = TASKS["remove"].strength
+    strength = TASKS["remove"]["unet"].strength
     lines = []
     for concept in options.concepts:
         prompts = load_prompts(f"orchard/{concept}")
         with TemporaryDirectory() as place:
-            bench = Bench(pipe, clip, detector, prompts, prompts.heldout, 0, Path(place))
+            heldout = {kind: prompts.heldout[kind][: options.heldout] for kind in KINDS}
+            bench = Bench(pipe, clip, detector, prompts, heldout, 0, Path(place))
             steerer = fit(
                 pipe,
                 prompts,
@@ -53,7 +55,7 @@ def main() -> None:
             )
             for number, kind in enumerate(KINDS):
                 folder = bench.folder / "images" / kind
-                draw_twins(pipe, steerer, prompts.heldout[kind], first_seed(0, number), folder, GENERATION, BATCH_SIZE)
+                draw_twins(pipe, steerer, heldout[kind], first_seed(0, number), folder, GENERATION, BATCH_SIZE)
             figures = summary(bench, {kind: judged(bench, kind, "steered") for kind in KINDS}, "steered")
             figures["localisation"], _ = localisation(bench, steerer)
         cells = [format(figures[part][key], spec) for _, part, key, spec in _FIGURES]
@@ -63,7 +65,8 @@ def main() -> None:
     page = [
         "# All ten objects",
         "",
-        f"Removal with the defaults (method caa, gate patch, λ = {strength:g}) on 64 held-out prompts of each kind, "
+        f"Removal with the demo's settings (method caa, gate patch, λ = {strength:g}) on "
+        f"{options.heldout or 64} held-out prompts of each kind, "
         f"{GENERATION['num_inference_steps']} steps, guidance {GENERATION['guidance_scale']:g}, seed 0. "
         f"Written by `python -m benchmarks.objects` on {date.today():%Y-%m-%d}, {os.cpu_count()} cores.",
         "",

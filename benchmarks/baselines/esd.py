@@ -1,21 +1,21 @@
 """Erased Stable Diffusion: cross-attention fine-tuned to predict what guides away from the concept."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import ClassVar
 
-from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from torch import Tensor
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.hooks.guidance import denoiser_of
 from dsas_diffusion.prompts import PromptSet
-from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
+from dsas_diffusion.sweeps.technique import Conditions
 
 from .moments import Descent, Moments, fitted, frozen_copy, moments_of, text_layers
-from .texts import require
-from .weights import changed, keep, kept
+from .texts import alternating
+from .weights import WeightEdit
 
 
 def goal_of(moments: Moments, eta: float) -> Tensor:
@@ -28,7 +28,7 @@ def goal_of(moments: Moments, eta: float) -> Tensor:
     return moments.empty - eta * (moments.text - moments.empty)
 
 
-class Esd(Technique):
+class Esd(WeightEdit):
     """min |ε_θ(x_t, c) − (ε*(x_t) − η (ε*(x_t, c) − ε*(x_t)))|² over cross-attention;  W ← W* + s (W_θ − W*).
 
     ESD-x: ε* is the untouched model, c are the source prompts, x_t all steps of its own runs of them under guidance. As
@@ -54,6 +54,8 @@ class Esd(Technique):
 
     unit_strength: ClassVar[str] = "The fine-tuned weights; more goes on along their change."
     source: ClassVar[str] = "arXiv 2303.07345, the objective of ESD-x"
+    called: ClassVar[str] = "ESD"
+    kinds: ClassVar[tuple[type[DiffusionPipeline], ...]] = (StableDiffusionPipeline, StableDiffusion3Pipeline)
 
     def __init__(
         self,
@@ -64,20 +66,11 @@ class Esd(Technique):
         batch: int = 8,
         rate: float = 1e-4,
     ) -> None:
+        super().__init__()
         self.descent = Descent(steps, batch, rate)
         if eta <= 0 or runs < 1:
             raise InputError(f"eta is {eta} and runs {runs}; accepted are numbers above 0.")
         self.eta, self.guidance, self.runs = eta, guidance, runs
-
-        self.changes: dict[str, Tensor] = {}
-
-    def prepare(
-        self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
-    ) -> None:
-        require(pipe, conditions, "ESD", StableDiffusionPipeline, StableDiffusion3Pipeline)
-        if not folder.is_dir():
-            keep(self.learned(pipe, concepts, conditions), folder)
-        self.changes = kept(folder) or {}
 
     def learned(
         self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions
@@ -89,7 +82,7 @@ class Esd(Technique):
             concepts: What is erased together.
             conditions: Seed and sampling settings.
         """
-        texts = [text for group in zip(*(one.texts("source") for one in concepts), strict=False) for text in group]
+        texts = alternating([one.texts("source") for one in concepts])
         prompts = [texts[number % len(texts)] for number in range(self.runs)]
         seeds = range(conditions.seed, conditions.seed + self.runs)
         moments = moments_of(pipe, prompts, seeds, conditions.generation, conditions.batch_size, self.guidance)
@@ -103,8 +96,3 @@ class Esd(Technique):
         fitted(student, moments, goal, self.descent, conditions.seed)
         before = dict(original.named_parameters())
         return {name: parameter.detach().float() - before[name].detach().float() for name, parameter in trained.items()}
-
-    @contextmanager
-    def applied(self, pipe: DiffusionPipeline, strength: float) -> Generator[CallArguments]:
-        with changed(denoiser_of(pipe), self.changes, strength):
-            yield as_asked

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,7 +20,7 @@ from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
 
 from .moments import Descent, Moments, fitted, frozen_copy, moments_of, text_layers
-from .texts import Text, encoded, require, text_settings
+from .texts import Text, alternating, encoded, require, text_settings
 
 Given = Literal["source", "target", "both"]
 _NAME: Final = "slider"
@@ -186,7 +188,7 @@ def _pairs(concepts: Sequence[PromptSet]) -> list[tuple[str, str]]:
         [(source.text, one.target[number % len(one.target)].text) for number, source in enumerate(one.source)]
         for one in concepts
     ]
-    return [pair for group in zip(*own, strict=False) for pair in group]
+    return alternating(own)
 
 
 def _refuse_others(denoiser: Any) -> None:

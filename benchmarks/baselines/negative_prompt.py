@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
@@ -53,7 +55,9 @@ class NegativePrompt(Technique):
             return
         empty, negative = (encoded(pipe, [text], self.encoding) for text in ("", self.negative))
         states = torch.lerp(empty.states, negative.states, strength)
-        pooled = None if empty.pooled is None else torch.lerp(empty.pooled, negative.pooled, strength)
+        pooled = None
+        if empty.pooled is not None and negative.pooled is not None:
+            pooled = torch.lerp(empty.pooled, negative.pooled, strength)
 
         def arguments(texts: Sequence[str]) -> Mapping[str, Any]:
             own = {"prompt": list(texts), "negative_prompt_embeds": states.expand(len(texts), -1, -1)}

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
 
 from dsas_diffusion.errors import InputError

@@ -4,11 +4,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from torch import Tensor
 
 from dsas_diffusion.errors import InputError
@@ -16,6 +19,7 @@ from dsas_diffusion.files import atomic_folder, read_json
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import Conditions
 
+T = TypeVar("T")
 #: Where a baseline takes the concept's words from.
 Words = Literal["label", "source"]
 #: Words of place, which name no concept even where no other prompt has them.
@@ -121,6 +125,13 @@ def _phrases(text: str, known: set[str]) -> list[str]:
     return [text[spelled[run[0]].start() : spelled[run[-1]].end()] for run in runs]
 
 
+def alternating(lists: Sequence[Sequence[T]]) -> list[T]:
+    """Join lists, an item of each in turn; a longer one's rest comes last."""
+    nothing = object()
+    groups = zip_longest(*lists, fillvalue=nothing)
+    return [cast(T, item) for group in groups for item in group if item is not nothing]
+
+
 def text_settings(generation: Mapping[str, Any]) -> dict[str, Any]:
     """Give those sampling settings that change how long an encoded prompt is."""
     return {name: value for name, value in generation.items() if name == "max_sequence_length"}
@@ -136,9 +147,8 @@ def encoded(pipe: DiffusionPipeline, texts: Sequence[str], settings: Mapping[str
         settings: From :func:`text_settings`.
     """
     if isinstance(pipe, StableDiffusion3Pipeline):
-        states, _, pooled, _ = pipe.encode_prompt(
-            list(texts), None, None, device=pipe.device, do_classifier_free_guidance=False, **settings
-        )
+        asked: dict[str, Any] = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False, **settings}
+        states, _, pooled, _ = pipe.encode_prompt(list(texts), device=pipe.device, **asked)
         return Text(states, pooled)
     if not isinstance(pipe, StableDiffusionPipeline):
         raise InputError(f"Prompts of a {type(pipe).__name__} can't be encoded here. Name another pipeline.")

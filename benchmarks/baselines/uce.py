@@ -1,20 +1,19 @@
 """Unified Concept Editing: cross-attention's keys and values rewritten in closed form."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
 
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.prompts import PromptSet
-from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked
+from dsas_diffusion.sweeps.technique import Conditions
 
-from .texts import Words, checked_words, concept_words, encoded, require
-from .weights import changed, keep, kept
+from .texts import Words, checked_words, concept_words, encoded
+from .weights import WeightEdit
 
 Positions = Literal["last", "rest"]
 #: A state per row.
@@ -44,7 +43,7 @@ def edited(
     return w + erase * torch.linalg.solve(old, c.T @ (to - c) @ w.T).T
 
 
-class Uce(Technique):
+class Uce(WeightEdit):
     """W' = (a Σ W c* cᵀ + b Σ W p pᵀ + r W) (a Σ c cᵀ + b Σ p pᵀ + r I)⁻¹;  W ← W + s (W' − W).
 
     W are all cross-attention's `to_k` and `to_v`; c are text states of the concept's names, c* those of what takes
@@ -70,6 +69,8 @@ class Uce(Technique):
 
     unit_strength: ClassVar[str] = "The closed form's change of the weights; more goes on along it."
     source: ClassVar[str] = "arXiv 2308.14761, equation 7"
+    called: ClassVar[str] = "UCE"
+    kinds: ClassVar[tuple[type[DiffusionPipeline], ...]] = (StableDiffusionPipeline,)
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Uce(Technique):
         preserve: float = 1.0,
         ridge: float = 0.5,
     ) -> None:
+        super().__init__()
         if positions not in get_args(Positions):
             raise InputError(
                 f"positions must be one of {', '.join(map(repr, get_args(Positions)))}, but is {positions!r}."
@@ -91,23 +93,17 @@ class Uce(Technique):
             )
         self.words, self.guide, self.positions = checked_words(words), guide, positions
         self.erase, self.preserve, self.ridge = erase, preserve, ridge
-        self.changes: dict[str, Tensor] = {}
-
-    def prepare(
-        self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions, folder: Path
-    ) -> None:
-        require(pipe, conditions, "UCE", StableDiffusionPipeline)
-        if not folder.is_dir():
-            keep(self.learned(pipe, concepts), folder)
-        self.changes = kept(folder) or {}
 
     @torch.no_grad()
-    def learned(self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet]) -> dict[str, Tensor]:
+    def learned(
+        self, pipe: DiffusionPipeline, concepts: Sequence[PromptSet], conditions: Conditions
+    ) -> dict[str, Tensor]:
         """Give W' − W for every key and value projection.
 
         Args:
             pipe: The pipeline.
             concepts: What is erased together.
+            conditions: Not asked for: the closed form draws nothing.
         """
         names = concept_words(concepts, self.words)
         others = [text for one in concepts for text in one.texts("target") + one.texts("control")]
@@ -137,11 +133,6 @@ class Uce(Technique):
     def _whole(self, pipe: DiffusionPipeline, text: str) -> States:
         states = encoded(pipe, [text], {}).states[0]
         return states[: _last(pipe, text) + 1] if self.positions == "last" else states
-
-    @contextmanager
-    def applied(self, pipe: DiffusionPipeline, strength: float) -> Generator[CallArguments]:
-        with changed(pipe.unet, self.changes, strength):
-            yield as_asked
 
 
 def _last(pipe: DiffusionPipeline, text: str) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from dsas_diffusion.prompts import PromptSet
 from dsas_diffusion.sweeps.technique import CallArguments, Conditions, Technique, as_asked

@@ -4,6 +4,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +16,13 @@ from ..backends.diffusion import generate
 from ..drawing import draw
 from ..evaluation.bootstrap import paired_bootstrap
 from ..evaluation.clip_judge import ClipJudge
+from ..evaluation.gate_localisation import GateLocalisation
 from ..evaluation.images import pair_images
-from ..evaluation.kid import kid
-from ..evaluation.localisation import LocalisationAuroc, MeanIou
-from ..evaluation.paired import INSIDE
+from ..evaluation.kid import for_sets, kid
 from ..evaluation.pairs import evaluate_pairs
 from ..evaluation.presence import Detector, present
 from ..evaluation.report import PSNR_CEILING
+from ..evaluation.timing import in_turn, ratio
 from ..hooks.attachment import Attachment
 from ..hooks.steerer import Steerer
 from ..prompts import Prompt, PromptSet
@@ -133,8 +134,7 @@ def blur(figures: Mapping[str, dict[str, Any]]) -> dict[str, float]:
 def kid_to_target(bench: Bench, side: str) -> float:
     """KID of the source pictures to what the pipeline draws, unsteered, for the set's target prompts.
 
-    The features are those of Orchard's CLIP, scaled to a mean square of 1 so that the kernel is as curved as on
-    Inception's.
+    The features are those of Orchard's CLIP, as `kid.for_sets` gives them.
     """
     targets = bench.folder / "targets"
     if not targets.is_dir():
@@ -143,7 +143,7 @@ def kid_to_target(bench: Bench, side: str) -> float:
     sets = []
     for place in (bench.folder / "images" / "source" / side, targets):
         features = bench.clip.image_features([Image.open(path).convert("RGB") for path in sorted(place.glob("*.png"))])
-        sets.append(features * features.shape[1] ** 0.5)
+        sets.append(for_sets(features))
     return kid(*sets)
 
 
@@ -164,15 +164,9 @@ def localisation(bench: Bench, steerer: Steerer) -> tuple[dict[str, float | None
             for images in generate(bench.pipe, texts, seeds, batch_size=BATCH_SIZE, generation=bench.generation)
             for image in images
         ]
-    found = bench.detector(drawn)
-    shown = present(found.probabilities, bench.label).cpu()
-    regions = found.heat_maps[bench.label].cpu() > INSIDE
-    height, width = regions.shape[-2:]
-    maps = run.concept_map(height, width)
-    auroc, iou = LocalisationAuroc(), MeanIou()
-    for measure in (auroc, iou):
-        measure.update(maps[shown], regions[shown])
-    return {"gate_auroc": auroc.compute(), "gate_iou": iou.compute()}, run
+    found = GateLocalisation(bench.detector, bench.label)
+    found.update(drawn, run)
+    return dict(found.compute()), run
 
 
 def cost(
@@ -184,26 +178,16 @@ def cost(
     """Time a batch with and without steering, in turn: medians, and the median of the pairs' ratios."""
     texts = [prompt.text for prompt in prompts[:8]]
 
-    def seconds() -> float:
-        began = time.perf_counter()
-        for _ in generate(pipe, texts, range(len(texts)), batch_size=len(texts), generation=generation):
-            pass
-        return (time.perf_counter() - began) / len(texts)
-
-    seconds()
-    plain, steered = [], []
-    for number in range(TIMED_PAIRS):
-        for side in (plain, steered) if number % 2 else (steered, plain):
-            if side is plain:
-                side.append(seconds())
-            else:
-                with steerer.attached(pipe):
-                    side.append(seconds())
-    return {
-        "seconds_per_image_unsteered": statistics.median(plain),
-        "seconds_per_image_steered": statistics.median(steered),
-        "overhead_ratio": statistics.median(s / p for s, p in zip(steered, plain, strict=True)),
-    }
+    taken: dict[str, list[float]] = {"unsteered": [], "steered": []}
+    for name, counts in in_turn(list(taken), TIMED_PAIRS):
+        with steerer.attached(pipe) if name == "steered" else nullcontext():
+            began = time.perf_counter()
+            for _ in generate(pipe, texts, range(len(texts)), batch_size=len(texts), generation=generation):
+                pass
+            if counts:
+                taken[name].append((time.perf_counter() - began) / len(texts))
+    medians = {f"seconds_per_image_{name}": statistics.median(each) for name, each in taken.items()}
+    return {**medians, "overhead_ratio": ratio(taken["steered"], taken["unsteered"])[0]}
 
 
 def rivals(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from ..evaluation.gate_pictures import Recorded, overlay
+from ..evaluation.gate_pictures import GatesRecorded, overlay
 from ..evaluation.report import contact_sheet, format_table
 from ..hooks.card import Card
 from ..prompts import Prompt
@@ -41,7 +41,7 @@ def card(report: Mapping[str, Any], folder: Path, heldout: Mapping[str, Sequence
     )
 
 
-def gate_sheet(folder: Path, prompts: Sequence[Prompt], run: Recorded, each: int = 8) -> Image.Image:
+def gate_sheet(folder: Path, prompts: Sequence[Prompt], run: GatesRecorded, each: int = 8) -> Image.Image:
     """Gate maps over unsteered mixed pictures: where the gates open when they see the concept."""
     rows = [(prompt.text, _twins(folder, "mixed", index)[::-1]) for index, prompt in enumerate(prompts[:each])]
     return overlay(rows, _SIDES[::-1], run)

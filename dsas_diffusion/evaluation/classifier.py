@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..backends.language import check_tokenizer
 from ..errors import InputError
+from ..words import first_line
 
 #: The judge of the papers: English, trained on the Jigsaw challenges' comments.
 DEFAULT: Final = "s-nlp/roberta_toxicity_classifier"
@@ -69,7 +70,7 @@ class LabelClassifier:
             tokenizer = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"No text classifier could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard`, a "
+                f"No text classifier could be loaded from {name!r}: {first_line(error)}. Give `orchard`, a "
                 "folder in Transformers' format, or the id of a repository on the hub that you can reach."
             ) from error
         return cls(model.to(device).eval(), tokenizer, label, batch_size, name)

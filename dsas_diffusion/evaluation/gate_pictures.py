@@ -14,7 +14,7 @@ _TINT = np.array([255.0, 30.0, 120.0])
 _GREYED = 0.55
 
 
-class Recorded(Protocol):
+class GatesRecorded(Protocol):
     """What a run with recorded gates offers."""
 
     def gate_maps(self) -> Mapping[str, torch.Tensor]:
@@ -43,7 +43,7 @@ def tinted(image: Image.Image, heat: torch.Tensor) -> Image.Image:
 def overlay(
     rows: Sequence[tuple[str, Sequence[Image.Image]]],
     headers: Sequence[str],
-    run: Recorded,
+    run: GatesRecorded,
     pictures: Sequence[int] | None = None,
     steps: int = 3,
 ) -> Image.Image:

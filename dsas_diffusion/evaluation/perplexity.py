@@ -22,6 +22,8 @@ def perplexity(log_likelihood: float, tokens: int) -> float:
     Returns:
         1 for a text that holds no surprise, the vocabulary's size for a model that knows nothing; infinite where
         float64 ends, and NaN without a token.
+
+    Source: Jelinek and others, Perplexity, a measure of the difficulty of speech recognition tasks, 1977.
     """
     mean = -share(log_likelihood, tokens)
     return math.inf if mean > _LARGEST else math.exp(mean)

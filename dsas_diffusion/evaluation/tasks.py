@@ -21,6 +21,7 @@ from ..backends.language import check_tokenizer
 from ..errors import InputError
 from ..files import read_text
 from ..prompt_set import did_you_mean
+from ..words import first_line
 
 _SUFFIXES: Final = (".yaml", ".yml")
 #: Places of local data in a task file.
@@ -195,7 +196,7 @@ def _loaded(names: Sequence[str]) -> dict[str, Any]:
         return dict(manager.load([files.get(name, {}).get("group", name) for name in names])["tasks"])
     except Exception as error:  # whatever a task file, its data or the hub may raise
         raise InputError(
-            f"The tasks {', '.join(names)} can't be loaded: {_first_line(error)}. Check the task file and its data, or "
+            f"The tasks {', '.join(names)} can't be loaded: {first_line(error)}. Check the task file and its data, or "
             "whether the hub can be reached."
         ) from error
 
@@ -234,7 +235,7 @@ def _task_file(path: Path) -> dict[str, Any]:
     try:
         about = yaml.load(read_text(path), Loader=_loader())
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {_first_line(error)}. Mend it.") from error
+        raise InputError(f"{path} is not valid YAML: {first_line(error)}. Mend it.") from error
     if not isinstance(about, dict) or "task" not in about:
         raise InputError(
             f"{path} is no task file of lm-eval: it names no task, and as a group none that it consists of."
@@ -276,10 +277,6 @@ def _loader() -> Any:
 
     Loader.add_constructor("!function", lambda loader, node: str(node.value))
     return Loader
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from untrained import untrained_dit
 
 from benchmarks.baselines.negative_prompt import NegativePrompt
 from benchmarks.baselines.safree import Safree, projection, triggers
-from benchmarks.baselines.texts import concept_words
+from benchmarks.baselines.texts import alternating, concept_words
 from benchmarks.baselines.word_removal import without
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.prompts import Concept, Prompt, PromptSet, load_prompts
@@ -154,3 +154,8 @@ def test_safree_moves_the_triggers_alone_by_the_closed_form(tmp_path):
 def test_a_mask_of_several_tokens_is_refused(tmp_path):
     with pytest.raises(InputError, match="no single ordinary token"):
         Safree(mask="qq").prepare(tiny_pipeline(), [tiny_concept()], Conditions(), tmp_path / "x")
+
+
+def test_lists_are_joined_in_turn_and_nothing_of_a_longer_one_is_lost():
+    assert alternating([["a", "b", "c"], ["x"], []]) == ["a", "x", "b", "c"]
+    assert alternating([]) == []
