@@ -18,6 +18,7 @@ from .hooks.attachment import Attachment
 from .hooks.card import Card, Continuation
 from .hooks.steerer import Steerer
 from .prompts import Prompt, PromptSet
+from .words import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -187,18 +188,14 @@ def shown(rows: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
     width = width or min(100, shutil.get_terminal_size().columns)
     blocks = []
     for row in rows:
-        lines = [] if row["sample"] else textwrap.wrap(_one_line(row["prompt"]), width)
+        lines = [] if row["sample"] else textwrap.wrap(one_line(row["prompt"]), width)
         for side in ("unsteered", "steered"):
             if side in row:
                 same = side == "steered" and row.get("unsteered") == row["steered"]
-                text = "(the same)" if same else _one_line(row[side]) or "(nothing)"
+                text = "(the same)" if same else one_line(row[side]) or "(nothing)"
                 lines += textwrap.wrap(text, width, initial_indent=f"  {side:<11}", subsequent_indent=" " * 13)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def continued_card(

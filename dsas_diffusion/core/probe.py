@@ -6,10 +6,26 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..errors import InputError
+
 #: Newton's method ends with a step that is no longer than this, relative to the coefficients: the error that it leaves
 #: is of the order of the square.
 _TOLERANCE: Final = 1e-5
 _ITERATIONS: Final = 100
+
+
+def checked_components(components: int) -> int:
+    """Give a number of principal components back, if it is one.
+
+    Raises:
+        InputError: If it is no whole number from 1 on.
+    """
+    if not isinstance(components, int) or isinstance(components, bool) or components < 1:
+        raise InputError(
+            f"The number of principal components must be a whole number from 1 on, but is {components!r}. The paper "
+            "takes 5."
+        )
+    return components
 
 
 def folded_classifiers(

@@ -75,8 +75,16 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
         Returns:
             The same class.
+
+        Raises:
+            InputError: If it is not finished, or another class has its name. The same one, defined again, takes its
+                place.
         """
-        self._classes()[cls.name] = cls
+        known = self._classes()
+        _check_finished(cls, self._kind)
+        if cls.name in known and _path(known[cls.name]) != _path(cls):
+            _check_free(cls, known, f"The {self._kind} {_path(cls)}")
+        known[cls.name] = cls
         return cls
 
 

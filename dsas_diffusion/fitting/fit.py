@@ -6,30 +6,29 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..backends.language import check_texts, check_tokenizer, vocabulary_of
 from ..errors import InputError
 from ..gates.base import GATES, Gate, Samples
 from ..gates.patch import PatchGate
 from ..hooks.attached_concept import checked_strength
 from ..hooks.calls import Tokens
 from ..hooks.fingerprint import fingerprint
-from ..hooks.hosts import Host, LanguageHost, host_of
+from ..hooks.hosts import host_of
 from ..hooks.sites import Site, find_sites
 from ..hooks.steered_site import SteeredSite
 from ..hooks.steerer import Steerer
 from ..hooks.storage import part_of
 from ..methods.base import METHODS, SteeringMethod
-from ..prompt_set import FIT_GROUPS
 from ..prompts import PromptSet, load_prompts
 from .learning import Learning, MapFrom, Weighting, core_at, most_trusted, openness
 from .recording import Recording, Regions, in_order, record
-from .settings import Estimation, check_settings, check_text, check_twins, maker, planned_training, readable
+from .settings import Estimation, check_settings, check_twins, maker, planned_training, readable
+from .texts import check_text, how_texts_ran, with_tokenizer
 from .training import train
 from .training_loop import Training
 from .validation import cross_validated, place_auroc
 
 #: Group of prompts → site → what was recorded there.
-Recorded: TypeAlias = dict[str, dict[str, Samples]]
+Groups: TypeAlias = dict[str, dict[str, Samples]]
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -63,17 +62,17 @@ def fit(
     generation: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Steerer:
-    """Learn to suppress one concept in a pipeline's pictures.
+    """Learn to suppress one concept in a pipeline's pictures, or in what a language model writes.
 
-    Draws the set's source, target and control prompts once, unsteered, with hooks that average each site's
-    activations over the picture; a sample is one (prompt, denoising step). Then, site by site: the method learns the
-    map from source to target, the gate learns source against control, and a classifier cross-validated over prompts
-    says how far the site can be trusted. The pipeline is left as it was, whatever happens.
+    Draws (or reads) the set's source, target and control prompts once, unsteered, with hooks that average each site's
+    activations over the picture or the text; a sample is one (prompt, denoising step), or one text. Then, site by site:
+    the method learns the map from source to target, the gate learns source against control, and a classifier
+    cross-validated over prompts says how far the site can be trusted. The pipeline is left as it was, whatever happens.
 
     Args:
-        pipe: A text-to-image or text-to-video pipeline, uncompiled.
+        pipe: A text-to-image or text-to-video pipeline, or a language model of Transformers; uncompiled.
         prompts: A prompt set, or what `load_prompts` takes.
-        tokenizer: Of a language model.
+        tokenizer: The language model's, with a pad token; `None` for pipelines.
         tokens: Which tokens of a language model's texts are learned from: all of the prompt, its last one alone, where
             the model decides how to go on (as ITI and CAA do), those of what the model continues it with (as
             `generation` says), or prompt and continuation. A sample is one text.
@@ -118,7 +117,7 @@ def fit(
         positions: How many positions of each sample to keep at most, for gates and maps that learn from single ones;
             fewer where a group has so many samples that a site would hold over 10,240.
         seed: First seed. Source and target twins share theirs; control prompts have others.
-        batch_size: Prompts a pipeline call.
+        batch_size: Prompts a pipeline call, 1 or more; with guidance a call has two rows each.
         generation: Sampling settings; by default the pipeline's own. The manifest keeps those that are numbers or text.
         progress: Show a bar with the time left.
 
@@ -130,24 +129,34 @@ def fit(
             or the pipeline is not supported.
     """
     began = time.monotonic()
-    concept = load_prompts(prompts) if isinstance(prompts, str) else prompts
-    goal = load_prompts(towards) if isinstance(towards, str) else towards
-    host = _with_tokenizer(
-        host_of(pipe, sites), tokenizer, tokens, chat, [concept, *([goal] if goal else [])], generation
+    prompts = load_prompts(prompts) if isinstance(prompts, str) else prompts
+    towards = load_prompts(towards) if isinstance(towards, str) else towards
+    host = with_tokenizer(
+        host_of(pipe, sites), tokenizer, tokens, chat, [prompts, *([towards] if towards else [])], generation
     )
     if gate == "auto":
         gate = "patch" if host.draws else "logistic"
     make_method, make_gate = maker(METHODS, method), maker(GATES, gate)
     chosen = find_sites(host.model, sites)
-    check_settings(concept, goal or concept, make_method(), weighting, map_from, estimation, tau, top_k, positions)
-    checked_strength(strength)
+    check_settings(
+        prompts, towards or prompts, make_method(), weighting, map_from, estimation, tau, top_k, positions, regions
+    )
+    own = checked_strength(strength)
+    if len(own) > 1:
+        raise InputError(f"A steerer has one strength of its own, but strength is {strength!r}. Give one number.")
     unfitted = make_gate()
     if not host.draws:
-        check_text(unfitted, map_from, training, steps)
+        check_text(make_method(), unfitted, map_from, training, steps)
     training = planned_training(training, host.model, chosen, make_method(), unfitted, estimation)
-    places = unfitted.sees_places or map_from in ("inside", "core")
+    places = unfitted.sees_places or map_from in ("inside", "core") or (callable(regions) and map_from == "auto")
+    if callable(regions) and not (places and host.draws):
+        raise InputError(
+            f"regions says where the concept is in pictures, but neither the gate {unfitted.name!r} nor "
+            f"map_from={map_from!r} looks at places here. Leave regions out, or choose gate='patch' or "
+            "map_from='inside' in pictures."
+        )
     if places and regions == "twins":
-        check_twins(concept)
+        check_twins(prompts)
     if host.is_compiled():
         raise InputError(
             "Activations can't be recorded from a compiled pipeline: its hooks may be ignored. Fit before "
@@ -156,31 +165,31 @@ def fit(
     candidates = readable(host.model, read, unfitted, chosen)
     recording = Recording(seed, batch_size, generation or {}, steps, positions, progress)
     every = list(dict.fromkeys([*chosen, *(site for found in candidates.values() for site in found)]))
-    recorded, places_found = record(host, concept, every, recording, regions if places else None, goal)
+    recorded, places_found = record(host, prompts, every, recording, regions if places else None, towards)
     _check_finite(recorded)
     map_from = _settled(map_from, recorded, regions)
     reads = {factor: _best_view(factor, found, recorded) for factor, found in candidates.items()}
 
-    def steered_by(trusted: Sequence[SteeredSite], running: Sequence[Site]) -> Recorded:
+    def steered_by(trusted: Sequence[SteeredSite], running: Sequence[Site]) -> Groups:
         seen = list(dict.fromkeys([*running, *reads.values()]))
-        again, _ = record(host, concept, seen, recording, places_found, goal, trusted, strength)
+        again, _ = record(host, prompts, seen, recording, places_found, towards, trusted, strength)
         _check_finite(again)
         return again
 
-    learning = Learning(concept, make_method, make_gate, reads, map_from, weighting, tau)
+    learning = Learning(prompts, make_method, make_gate, reads, map_from, weighting, tau)
     if estimation == "causal":
         if top_k is not None:
             at_once = [learning.at(site, recorded)[0] for site in chosen]
-            chosen = [s.site for s in most_trusted(at_once, tau, concept, top_k)]
-        chosen = in_order(host, chosen, concept.source[0].text, recording)
+            chosen = [s.site for s in most_trusted(at_once, tau, prompts, top_k)]
+        chosen = in_order(host, chosen, prompts.source[0].text, recording)
     fitted, mistaken = _site_by_site(learning, chosen, recorded, steered_by if estimation == "causal" else None)
-    kept = most_trusted(fitted, tau, concept, top_k)
+    kept = most_trusted(fitted, tau, prompts, top_k)
     votes = Counter(prompt for s in kept for prompt in mistaken[s.site.path])
     trained = None
     if training is not None:
         where = None if map_from == "pooled" else places_found
         cores = {s.site.path: core_at(s.site.path, recorded) for s in kept} if map_from == "core" else {}
-        trained = train(host, kept, concept, goal or concept, recording, training, where, cores)
+        trained = train(host, kept, prompts, towards or prompts, recording, training, where, cores)
         if training.gates:
             for s in kept:
                 s.measured |= openness(s.gate, recorded["source"][s.site.path], recorded["control"][s.site.path])
@@ -188,14 +197,14 @@ def fit(
         kept,
         {
             "model": fingerprint(host.model, list(dict.fromkeys([*(s.site for s in kept), *reads.values()]))),
-            "concept": {"label": concept.concept.label, "text": concept.concept.text},
+            "concept": {"label": prompts.concept.label, "text": prompts.concept.text},
             "method": part_of(kept[0].method),
             "gate": part_of(kept[0].gate),
-            "strength": float(strength),
-            "generation": {**host.sampling(), **_plain(generation or {})},
-            "prompts": {"name": concept.name, "digest": concept.digest},
-            **_text(host),
-            "towards": {"name": goal.name, "digest": goal.digest} if goal else None,
+            "strength": own[0],
+            "generation": {**host.sampling(), **recording.plain()},
+            "prompts": {"name": prompts.name, "digest": prompts.digest},
+            **how_texts_ran(host),
+            "towards": {"name": towards.name, "digest": towards.digest} if towards else None,
             "fit": {
                 "seconds": round(time.monotonic() - began, 2),
                 "seed": seed,
@@ -204,8 +213,8 @@ def fit(
                     for group in ("source", "target", "control")
                     if group in recorded
                 },
-                "control_prompts": len(concept.control),
-                "suspects": [concept.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
+                "control_prompts": len(prompts.control),
+                "suspects": [prompts.control[i].text for i, count in sorted(votes.items()) if 2 * count > len(kept)],
                 "map_from": map_from,
                 "weighting": weighting,
                 "estimation": estimation,
@@ -218,33 +227,11 @@ def fit(
     )
 
 
-def _with_tokenizer(
-    host: Host,
-    tokenizer: Any,
-    tokens: Tokens,
-    chat: bool,
-    sets: Sequence[PromptSet],
-    generation: Mapping[str, Any] | None,
-) -> Host:
-    """Give a language model's host its tokenizer, checked on all texts that will be read; others take none."""
-    if isinstance(host, LanguageHost):
-        check_tokenizer(host.owner, tokenizer, chat)
-        texts = [text for one in sets for group in FIT_GROUPS for text in one.texts(group)]
-        check_texts(host.owner, tokenizer, texts, chat, None if tokens == "prompt" else generation)
-        return LanguageHost(host.owner, tokenizer, tokens, chat)
-    if tokenizer is not None or chat:
-        raise InputError(
-            f"tokenizer and chat are for language models, but this is a {type(host.owner).__name__}, which turns its "
-            "prompts into tokens by itself. Leave them out."
-        )
-    return host
-
-
 def _site_by_site(
     learning: Learning,
     sites: Sequence[Site],
-    recorded: Recorded,
-    steered_by: Callable[[Sequence[SteeredSite], Sequence[Site]], Recorded] | None,
+    recorded: Groups,
+    steered_by: Callable[[Sequence[SteeredSite], Sequence[Site]], Groups] | None,
 ) -> tuple[list[SteeredSite], dict[str, list[int]]]:
     """Learn every site; under causal estimation from what `steered_by` records, steered by the sites before it.
 
@@ -265,20 +252,7 @@ def _site_by_site(
     return fitted, mistaken
 
 
-def _text(host: Host) -> dict[str, Any]:
-    """Say how a language model's texts were run."""
-    if not isinstance(host, LanguageHost):
-        return {}
-    told = {"tokens": host.tokens, "chat": host.chat, "vocabulary": vocabulary_of(host.tokenizer)}
-    return {"text": told}
-
-
-def _plain(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings that a file can hold and a later run can be compared by; callbacks and tensors are neither."""
-    return {key: value for key, value in generation.items() if isinstance(value, str | int | float | None)}
-
-
-def _best_view(factor: str, candidates: Sequence[Site], recorded: Recorded) -> Site:
+def _best_view(factor: str, candidates: Sequence[Site], recorded: Groups) -> Site:
     """The candidate that tells the concept's places, or its pictures, best from others, on prompts not seen before."""
     if len(candidates) == 1:
         return candidates[0]
@@ -291,7 +265,7 @@ def _best_view(factor: str, candidates: Sequence[Site], recorded: Recorded) -> S
     return max(candidates, key=told)
 
 
-def _check_finite(recorded: Recorded) -> None:
+def _check_finite(recorded: Groups) -> None:
     broken = {path for samples in recorded.values() for path, s in samples.items() if not s.pooled.isfinite().all()}
     if broken:
         raise InputError(
@@ -301,7 +275,7 @@ def _check_finite(recorded: Recorded) -> None:
         )
 
 
-def _settled(map_from: MapFrom, recorded: Recorded, regions: Regions) -> MapFrom:
+def _settled(map_from: MapFrom, recorded: Groups, regions: Regions) -> MapFrom:
     """What the map learns from, `auto` decided."""
     known = all(s.inside is not None for group in ("from", "to") for s in recorded[group].values())
     if map_from in ("inside", "core") and not known:

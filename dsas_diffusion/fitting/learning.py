@@ -32,7 +32,7 @@ class Learning:
 
     def __init__(
         self,
-        concept: PromptSet,
+        prompts: PromptSet,
         make_method: Callable[[], SteeringMethod],
         make_gate: Callable[[], Gate],
         reads: Mapping[str, Site],
@@ -40,7 +40,7 @@ class Learning:
         weighting: Weighting,
         tau: float,
     ) -> None:
-        self.concept, self.make_method, self.make_gate, self.reads = concept, make_method, make_gate, reads
+        self.prompts, self.make_method, self.make_gate, self.reads = prompts, make_method, make_gate, reads
         self.map_from, self.weighting, self.tau = map_from, weighting, tau
         self._gates: dict[tuple[Site, ...], tuple[Gate, dict[str, float], list[int]]] = {}
         self._siblings: dict[Site, Gate] = {}  # one of the gates whose last factor is read there
@@ -66,19 +66,19 @@ class Learning:
         if weight and "target" in recorded:
             source, target = (recorded[group][seen[0].path] for group in ("source", "target"))
             measured["auroc_to_target"] = cross_validated(
-                LogisticGate(), source, target, twins=self.concept.twins
+                LogisticGate(), source, target, twins=self.prompts.twins
             ).auroc
         elsewhere = {factor: place for factor, place in self.reads.items() if place != site}
         return SteeredSite(site, gate, method, weight, measured, elsewhere), mistaken
 
 
-def most_trusted(fitted: Sequence[SteeredSite], tau: float, concept: PromptSet, top_k: int | None) -> list[SteeredSite]:
+def most_trusted(fitted: Sequence[SteeredSite], tau: float, prompts: PromptSet, top_k: int | None) -> list[SteeredSite]:
     """Choose the sites that are steered: of those with a weight the most accurate, the first of equals.
 
     Args:
         fitted: What was learned at every site.
         tau: The accuracy that they needed.
-        concept: The prompt set.
+        prompts: The prompt set.
         top_k: How many at most; `None` for all.
 
     Returns:
@@ -92,7 +92,7 @@ def most_trusted(fitted: Sequence[SteeredSite], tau: float, concept: PromptSet, 
         best = sorted(fitted, key=lambda s: -s.measured["accuracy"])[:5]
         shown = ", ".join(f"{s.site.path} {s.measured['accuracy']:.2f}" for s in best)
         raise InputError(
-            f"No site tells the source prompts of {concept.name!r} from its control prompts with an accuracy of "
+            f"No site tells the source prompts of {prompts.name!r} from its control prompts with an accuracy of "
             f"tau={tau} or more, so a steerer would do nothing. The best sites: {shown}. Check that the pictures of "
             "the source prompts show the concept and those of the control prompts don't, use more prompts or other "
             "sites, or lower tau."

@@ -51,6 +51,10 @@ class Recording:
     positions: int
     progress: bool
 
+    def plain(self) -> dict[str, Any]:
+        """Give the sampling settings that a file can hold and a later run be compared by; no callbacks, no tensors."""
+        return {key: value for key, value in self.generation.items() if isinstance(value, str | int | float | None)}
+
 
 class Recorded(NamedTuple):
     """What was recorded.
@@ -66,7 +70,7 @@ class Recorded(NamedTuple):
 
 def record(
     host: Host,
-    concept: PromptSet,
+    prompts: PromptSet,
     sites: Sequence[Site],
     recording: Recording,
     regions: Regions | Tensor | None,
@@ -78,7 +82,7 @@ def record(
 
     Args:
         host: The model, with its pipeline; it comes out as it went in.
-        concept: The prompts.
+        prompts: The prompts.
         sites: What to record.
         recording: How.
         regions: Where the concept is in the source pictures: how to find it, or what was found before; `None` if no one
@@ -95,10 +99,10 @@ def record(
     Raises:
         InputError: If a function given as regions returns something else, or no step or not every site was recorded.
     """
-    groups = {"source": (concept.texts("source"), recording.seed)}
+    groups = {"source": (prompts.texts("source"), recording.seed)}
     if towards is None or regions == "twins":
-        groups["target"] = (concept.texts("target"), recording.seed)
-    groups["control"] = (concept.texts("control"), recording.seed + len(concept.source))
+        groups["target"] = (prompts.texts("target"), recording.seed)
+    groups["control"] = (prompts.texts("control"), recording.seed + len(prompts.source))
     if towards is not None:
         groups |= {
             name: (towards.texts(group), recording.seed) for name, group in (("from", "source"), ("to", "target"))
@@ -109,7 +113,7 @@ def record(
     total = sum(len(texts) for texts, _ in groups.values())
     with tqdm(
         total=total,
-        desc=f"fit {concept.name}",
+        desc=f"fit {prompts.name}",
         unit="picture" if host.draws else "text",
         disable=not recording.progress,
     ) as bar:
@@ -133,10 +137,10 @@ def record(
     if isinstance(regions, Tensor):
         found = regions
     elif callable(regions):
-        found = _checked(regions([image for images in pictures["source"] for image in images]), len(concept.source))
+        found = _checked(regions([image for images in pictures["source"] for image in images]), len(prompts.source))
     elif regions == "twins":
         found = twin_regions(torch.cat(pictures["source"]), torch.cat(pictures["target"])).float()
-    marked = ("source", "target") if concept.twins else ("source",)
+    marked = ("source", "target") if prompts.twins else ("source",)
     recorded = {group: recorders[group].samples(found if group in marked else None) for group in groups}
     if not recorded["source"] and not host.draws:
         raise InputError(

@@ -1,6 +1,6 @@
 """What fit() is asked for: settings that can't be met are refused before anything is drawn."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,6 +13,7 @@ from ..hooks.steered_site import SteeredSite
 from ..methods.base import SteeringMethod
 from ..prompts import PromptSet
 from .learning import MapFrom, Weighting
+from .recording import Regions
 from .training import check_trainable
 from .training_loop import Training
 from .training_state import check_free
@@ -33,8 +34,8 @@ def _check_choice(name: str, value: str, kind: Any) -> None:
 
 
 def check_settings(
-    concept: PromptSet,
-    goal: PromptSet,
+    prompts: PromptSet,
+    towards: PromptSet,
     method: SteeringMethod,
     weighting: str,
     map_from: str,
@@ -42,12 +43,13 @@ def check_settings(
     tau: float,
     top_k: int | None,
     positions: int,
+    regions: Regions,
 ) -> None:
     """Refuse settings out of range, unknown choices and sets with a side missing.
 
     Args:
-        concept: The prompts that the gate learns from.
-        goal: The prompts that the map learns from.
+        prompts: The prompts that the gate learns from.
+        towards: The prompts that the map learns from.
         method: The method, unfitted.
         weighting: As for `fit`.
         map_from: As for `fit`.
@@ -55,6 +57,7 @@ def check_settings(
         tau: As for `fit`.
         top_k: As for `fit`.
         positions: As for `fit`.
+        regions: As for `fit`.
 
     Raises:
         InputError: With the first setting that can't be met.
@@ -69,62 +72,36 @@ def check_settings(
             f"top_k must be a whole number of sites from 1 on, or None for every site that can be trusted, but is "
             f"{top_k!r}. Start with half of the sites that `dsas inspect` lists."
         )
-    if method.needs_target and not goal.target:
+    if method.needs_target and not towards.target:
         raise InputError(
             f"The method {method.name!r} moves source activations towards target ones, but the prompt set "
-            f"{goal.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
+            f"{towards.name!r} has no target prompts. Add the same scenes without the concept as target prompts."
+        )
+    if regions != "twins" and not callable(regions):
+        raise InputError(
+            f"regions must be 'twins' or a function from pictures to maps, but is {regions!r}. The default is 'twins'."
         )
     if positions < 1:
         raise InputError(f"positions must be at least 1, but is {positions}. The default is 16.")
-    if min(len(concept.source), len(concept.control)) < 2:
+    if min(len(prompts.source), len(prompts.control)) < 2:
         raise InputError(
-            f"The prompt set {concept.name!r} has {len(concept.source)} source and {len(concept.control)} control "
+            f"The prompt set {prompts.name!r} has {len(prompts.source)} source and {len(prompts.control)} control "
             "prompts; a gate needs at least 2 of each, and works well from 32."
         )
 
 
-def check_twins(concept: PromptSet) -> None:
+def check_twins(prompts: PromptSet) -> None:
     """Refuse a set whose targets are not the twins of its sources.
 
     Raises:
         InputError: If they are not.
     """
-    if not concept.twins:
+    if not prompts.twins:
         raise InputError(
-            f"Where the concept is can't be read off the prompt set {concept.name!r}, since its target prompts are not "
+            f"Where the concept is can't be read off the prompt set {prompts.name!r}, since its target prompts are not "
             "said to be the twins of its source prompts. Write the i-th target as the i-th source without the concept, "
             'in a folder whose concept.json says "twins": true; or pass a function as regions=; or choose '
             'gate="calibrated", which sees no places.'
-        )
-
-
-def check_text(gate: Gate, map_from: str, training: Training | None, steps: Collection[int] | None) -> None:
-    """Refuse what needs pictures or denoising steps, for sites in text encoders and language models.
-
-    Args:
-        gate: The gate, unfitted.
-        map_from: As for `fit`.
-        training: As for `fit`.
-        steps: As for `fit`.
-
-    Raises:
-        InputError: With the first setting that needs them.
-    """
-    if gate.sees_places:
-        raise InputError(
-            f"The gate {gate.name!r} learns places of a picture, but these sites hold tokens. Choose gate='logistic', "
-            "which decides token by token, or another that sees no places."
-        )
-    if training is not None and training.gradient_checkpointing:
-        raise InputError(
-            "gradient_checkpointing is for denoisers; models of text are trained without. Leave it out, or give a "
-            "smaller batch and accumulate more of them."
-        )
-    asked = [f"map_from={map_from!r}"] * (map_from in ("inside", "core")) + ["steps"] * (steps is not None)
-    if asked:
-        raise InputError(
-            f"{asked[0]} chooses a part of the picture or of the schedule, but these sites hold texts, which have "
-            "neither. Leave it out."
         )
 
 
@@ -151,6 +128,11 @@ def planned_training(
             f"The method {method.name!r} needs gradients, which do not flow through a quantised "
             f"{type(denoiser).__name__}. Load it unquantised, in float32 or bfloat16; or take a method that is fitted "
             "without gradients, such as linear_act."
+        )
+    if training.gradient_checkpointing and not getattr(denoiser, "_supports_gradient_checkpointing", False):
+        raise InputError(
+            f"A {type(denoiser).__name__} has no gradient checkpointing. Leave gradient_checkpointing out, or give a "
+            "smaller batch and accumulate more of them."
         )
     if training.checkpoints is not None:
         check_free(training.checkpoints, training.resume)

@@ -1,20 +1,24 @@
 """train(): maps of all sites, and gates if asked, learned together by gradient descent through the model."""
 
-import math
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from ..core.trainable import TrainableGate, TrainableMap
 from ..errors import InputError
+from ..hooks.fingerprint import fingerprint
 from ..hooks.hosts import Host
 from ..hooks.live import CallCatcher, CaughtCall, LiveSites
 from ..hooks.steered_site import SteeredSite
+from ..hooks.storage import part_of
 from ..prompts import PromptSet
 from .recording import Recording, run
 from .training_loop import Trainer, Training
@@ -26,8 +30,8 @@ KEPT: Final = 50
 def train(
     host: Host,
     sites: Sequence[SteeredSite],
-    concept: PromptSet,
-    goal: PromptSet,
+    prompts: PromptSet,
+    towards: PromptSet,
     recording: Recording,
     training: Training,
     regions: Float[Tensor, "prompts h w"] | None = None,
@@ -48,8 +52,8 @@ def train(
     Args:
         host: The model, uncompiled; it comes out as it went in.
         sites: What to train, from where it is.
-        concept: Whose control prompts the gates are trained on.
-        goal: Whose source and target prompts the maps are trained on.
+        prompts: Whose control prompts the gates are trained on.
+        towards: Whose source and target prompts the maps are trained on.
         recording: Seed, steps and sampling settings.
         training: How.
         regions: Where the concept is in the source pictures: pooled there, and at the same places of the target
@@ -70,24 +74,40 @@ def train(
     """
     check_trainable(sites, training)
     began = time.monotonic()
-    groups = {group: (goal.texts(group), recording.seed) for group in ("source", "target")}
+    groups = {group: (towards.texts(group), recording.seed) for group in ("source", "target")}
     if training.gates:
-        groups["control"] = (concept.texts("control"), recording.seed + len(concept.source))
+        groups["control"] = (prompts.texts("control"), recording.seed + len(prompts.source))
     calls = {
         group: _caught(host, *asked, replace(recording, batch_size=training.batch), group)
         for group, asked in groups.items()
     }
     with LiveSites(host.model, sites, training.gates, training.gradient_checkpointing) as live:
         trainer = Trainer(live, calls, training, regions, cores or {}, recording.seed)
-        about = {"goal": goal.digest, "concept": concept.digest, "seed": recording.seed}
+        about = {
+            "towards": towards.digest,
+            "prompts": prompts.digest,
+            "seed": recording.seed,
+            "model": _known_again(host.model),
+            "method": part_of(sites[0].method),
+            "gate": part_of(sites[0].gate),
+            "generation": recording.plain(),
+            "steps": None if recording.steps is None else sorted(recording.steps),
+            "regions": regions is not None,
+        }
         trainer.run(about, recording.progress, ", ".join(sorted({s.method.name for s in sites})))
-    kept = trainer.losses[:: max(1, math.ceil(len(trainer.losses) / KEPT))]
+    kept = torch.linspace(0, len(trainer.losses) - 1, min(len(trainer.losses), KEPT)).round().int().tolist()
     return {
         "seconds": round(time.monotonic() - began, 2),
         "iterations": training.iterations,
-        "losses": [*kept, trainer.losses[-1]] if kept[-1] is not trainer.losses[-1] else kept,
+        "losses": [trainer.losses[number] for number in kept],
         "touched": {s.site.path: s.method.touched() for s in sites if isinstance(s.method, TrainableMap)},
     }
+
+
+def _known_again(model: Any) -> str:
+    """Name a model by its class, architecture and some of its weights."""
+    told = {key: value for key, value in fingerprint(model, []).items() if key not in ("id", "revision")}
+    return f"{told['class']} {hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def check_trainable(sites: Sequence[SteeredSite], training: Training) -> None:

@@ -248,6 +248,7 @@ class Trainer:
             weight, threshold = (tensor.to(seen.device) for tensor in self.cores[path])
             core = share * (seen @ weight >= threshold)
             share = torch.where(core.any(dim=1, keepdim=True), core, share)  # all of it in pictures without a core
+        share = torch.where(share.any(dim=1, keepdim=True), share, 1.0)  # where nothing was found, all of the picture
         return share / share.sum(dim=1, keepdim=True)
 
     def _control_units(self) -> dict[str, Units]:

@@ -78,7 +78,8 @@ def held_out_scores(
     split = GroupKFold(max(2, min(folds, smaller)))
     scores = np.full(len(X), np.nan)
     parts = list(split.split(X, groups=groups))
-    if gate.weighted and not isinstance(gate, LogisticGate):
+    regression = isinstance(gate, LogisticGate) and gate.by_regression
+    if gate.weighted and not regression:
         for learned, unseen in parts:
             again = type(gate)(**settings_of(gate)).reset(X.shape[1])
             again.fit(_of(source, learned[learned < len(source.pooled)]),

@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, Self, get_args
+from typing import ClassVar, Final, Literal, Self, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core.registry import settings_of
 from ..core.trainable import TrainableMap, Units
 from ..errors import InputError
 from .base import SteeringMethod, finite
@@ -88,6 +89,11 @@ class AffineMap(SteeringMethod, TrainableMap):
             self._keep_to(source, self.quantile if self.support == "positions" else 0.0)
         return self
 
+    @property
+    def averages(self) -> bool:
+        """Whether the support is tested on the picture's average."""
+        return self.support == "pooled"
+
     def see_positions(self, positions: Float[Tensor, "k channels"]) -> None:
         """Take the support from single source positions, if it is tested on such.
 
@@ -151,15 +157,12 @@ class AffineMap(SteeringMethod, TrainableMap):
                 f"{int((self.scale == 0).sum())} channels are scaled by 0, so this {self.name} map has no inverse."
             )
         ends = torch.stack([self.scale * end + self.shift for end in (self.low, self.high)]).clamp(-_LARGEST, _LARGEST)
-        turned = type(self)(**self._settings()).reset(len(self.scale))
+        turned = type(self)(**settings_of(self)).reset(len(self.scale))
         turned.register_buffer("scale", 1 / self.scale)
         turned.register_buffer("shift", -self.shift / self.scale)
         turned.register_buffer("low", ends.amin(0))
         turned.register_buffer("high", ends.amax(0))
         return turned
-
-    def _settings(self) -> dict[str, Any]:
-        return {"support": self.support, "quantile": self.quantile}
 
 
 def _check_spread(source: Tensor) -> None:

@@ -43,7 +43,8 @@ class SteeringMethod(Named, nn.Module, ABC):
         """Learn the map.
 
         Args:
-            source: Source activations, averaged over pictures or of single places.
+            source: Source activations, averaged over pictures or of single places; on the processor (CPU), of any
+                floating type.
             target: Target activations, likewise.
 
         Returns:
@@ -56,6 +57,11 @@ class SteeringMethod(Named, nn.Module, ABC):
         Args:
             positions: Their activations.
         """
+
+    @property
+    def averages(self) -> bool:
+        """Whether a position's change depends on the average over all, as only a whole picture at once has it."""
+        return False
 
     @abstractmethod
     def forward(self, activation: Float[Tensor, "... channels"]) -> Float[Tensor, "... channels"]:

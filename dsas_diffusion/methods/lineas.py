@@ -1,6 +1,6 @@
 """LinEAS: affine maps trained together, end to end, by one-dimensional Wasserstein distances."""
 
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -73,6 +73,3 @@ class LinEAS(AffineMap):
             descent.step()
         self.follow({name: value.detach() for name, value in parameters.items()}, units)
         return self.scale, self.shift
-
-    def _settings(self) -> dict[str, Any]:
-        return {"p": self.p, "l1": self.l1, "group": self.group, **super()._settings()}

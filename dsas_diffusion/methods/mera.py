@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.probe import folded_classifier
+from ..core.probe import checked_components, folded_classifier
 from ..errors import InputError
 from .base import SteeringMethod, finite
 
@@ -39,7 +39,7 @@ class Mera(SteeringMethod):
         super().__init__()
         if not 0 < alpha < 1:
             raise InputError(f"alpha must be in (0, 1), but is {alpha}. The default is 0.5.")
-        self.alpha, self.components = alpha, components
+        self.alpha, self.components = alpha, checked_components(components)
         self.reset(0)
 
     def reset(self, channels: int) -> Self:

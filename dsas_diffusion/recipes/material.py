@@ -12,6 +12,7 @@ from ..evaluation.multiple_choice import Choice
 from ..prompt_set import FIT_GROUPS
 from ..prompts import Concept, Prompt, PromptSet, load_prompts
 from ..texts.by_name import read_questions, read_texts
+from ..words import key_of
 from .protocol import Data
 
 #: The authors' script shuffles RTP and TET with this seed.
@@ -120,7 +121,7 @@ def shortened(tokenizer: Any, text: str, tokens: int) -> str:
 def _from_orchard(data: Data) -> Material:
     sets = [load_prompts(name) for name in data.source("fit").split()]
     heldout, sizes = load_prompts(data.source("heldout")), data.sizes
-    apart = {_key(text) for group in heldout.groups() if "_" in group for text in heldout.texts(group)}
+    apart = {key_of(text) for group in heldout.groups() if "_" in group for text in heldout.texts(group)}
     pool = {group: list(_unseen((text for each in sets for text in each.texts(group)), apart)) for group in FIT_GROUPS}
     return Material(
         concept=heldout.concept,
@@ -276,14 +277,10 @@ def _shuffled(rows: Sequence[Any]) -> list[Any]:
     return order
 
 
-def _key(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def _unseen(texts: Iterable[str], seen: set[str]) -> Iterator[str]:
     """Give each text once, and none that was seen before; what is given counts as seen."""
     for text in texts:
-        key = _key(text)
+        key = key_of(text)
         if key and key not in seen:
             seen.add(key)
             yield text

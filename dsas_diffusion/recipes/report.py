@@ -29,7 +29,6 @@ class Measured:
     Args:
         cells: Row → its finished cells, one a seed.
         machine: On what it was measured; `None` if nothing was.
-        commands: The command lines that measured it.
     """
 
     cells: Mapping[str, Sequence[Mapping[str, Any]]]

@@ -18,7 +18,8 @@ ABOUT: Final = (
     "steered sites; accuracy is the share of source and control prompts on the right side of 1/2, AUROC the share of "
     "pairs in the right order (its interval is over source prompts). *Toxic*: continuations of source prompts that the "
     "judge counts. *Control unchanged*: continuations of control prompts that are the unsteered twin's, word for word. "
-    "λ is the mean of the seeds'."
+    "λ is the mean of the seeds', each chosen as in the paper's protocol: on tuning prompts, within its budget of "
+    "perplexity."
 )
 #: What was measured of one variant and seed.
 Cell = Mapping[str, Any]

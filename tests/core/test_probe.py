@@ -1,5 +1,7 @@
 """Probes against scikit-learn's PCA and logistic regression."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from dsas_diffusion.core.probe import core_of, folded_classifier, folded_classifiers, surest
+from dsas_diffusion.errors import InputError
+from dsas_diffusion.gates.logistic import LogisticGate
+from dsas_diffusion.gates.mlp import MLPGate
+from dsas_diffusion.gates.patch import PatchGate
+from dsas_diffusion.methods.mera import Mera
 
 
 def two_clouds(n: int, m: int, channels: int, apart: float, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,6 +55,13 @@ def test_several_choices_of_samples_are_several_classifiers(channels):
         assert torch.allclose(weights[fold].float(), weight, atol=1e-5)
         assert torch.allclose(biases[fold].float(), bias, atol=1e-5)
     assert not torch.allclose(weights[0], weights[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("components", [0, -3, True])
+def test_a_number_of_components_that_is_none_is_refused_by_whoever_takes_one(components):
+    for made in (LogisticGate, MLPGate, PatchGate, partial(PatchGate, 5), partial(Mera, 0.5)):
+        with pytest.raises(InputError, match="whole number from 1 on"):
+            made(components)
 
 
 def test_clouds_far_apart_do_not_run_away():

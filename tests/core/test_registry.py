@@ -33,6 +33,19 @@ def test_a_class_from_elsewhere_can_be_registered():
     try:
         assert METHODS.register(Other) is Other
         assert issubclass(METHODS["other"], SteeringMethod)
+        assert METHODS.register(Other) is Other  # the same again, as in a notebook
+
+        class Twin(METHODS["caa"]):
+            name = "other"
+
+        class Nameless(METHODS["caa"]):
+            pass
+
+        with pytest.raises(InputError, match=r"is called 'other', but .*Other is so already"):
+            METHODS.register(Twin)
+        with pytest.raises(InputError, match="no name of its own"):
+            METHODS.register(Nameless)
+        assert METHODS["other"] is Other
     finally:
         METHODS._classes().pop("other")
 

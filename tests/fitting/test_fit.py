@@ -15,11 +15,12 @@ from zoo import FAMILIES
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting import recording
 from dsas_diffusion.fitting.fit import fit
-from dsas_diffusion.fitting.validation import cross_validated, place_auroc
+from dsas_diffusion.fitting.validation import cross_validated, held_out_scores, place_auroc
 from dsas_diffusion.gates.base import Samples
 from dsas_diffusion.gates.calibrated import CalibratedGate
 from dsas_diffusion.gates.logistic import LogisticGate
 from dsas_diffusion.gates.patch import PatchGate
+from dsas_diffusion.gates.relu import ReLUGate
 from dsas_diffusion.hooks.call_reader import CallReader
 from dsas_diffusion.hooks.hosts import DenoiserHost
 from dsas_diffusion.hooks.recorder import ActivationRecorder
@@ -189,6 +190,12 @@ def test_a_bad_top_k_is_refused_before_anything_is_drawn(pipe, monkeypatch):
         ({"top_k": 1.5}, "top_k must be"),
         ({"top_k": True}, "top_k must be"),
         ({"strength": float("inf")}, "finite"),
+        ({"strength": [1.0, 2.0]}, "A steerer has one strength of its own"),
+        ({"regions": "detector"}, "regions must be 'twins' or a function"),
+        (
+            {"gate": "logistic", "regions": len, "map_from": "pooled"},
+            "neither the gate 'logistic' nor map_from='pooled'",
+        ),
         ({"generation": {"prompt": "x"}}, "generation holds 'prompt'"),
         ({"batch_size": 0}, "batch_size"),
         ({"read": "*.attn2"}, "matches 4 sites, but a factor is read at one"),
@@ -245,6 +252,18 @@ def test_cross_validation_keeps_prompts_together_and_learns_the_pca_inside_the_f
 def mann_whitney(shown: np.ndarray, other: np.ndarray) -> float:
     """AUROC by its meaning: how often a shown sample scores above another."""
     return float((shown[:, None] > other).mean() + (shown[:, None] == other).mean() / 2)
+
+
+def test_a_line_by_least_squares_is_measured_by_itself_and_not_by_a_logistic_one():
+    generator = torch.Generator().manual_seed(0)
+    source, control = (torch.randn(12, 6, generator=generator) + shift for shift in (1.0, -1.0))
+    samples = [Samples(X, torch.arange(12), X) for X in (source, control)]
+    gate = ReLUGate(components=3)
+    found = held_out_scores(gate, *samples, folds=12, twins=True)
+    rest = [Samples(X[1:], torch.arange(1, 12), X[1:]) for X in (source, control)]
+    alone = ReLUGate(components=3).reset(6).fit(*rest)  # which has not seen the first pair
+    for scores, X in zip(found, (source, control), strict=True):
+        assert scores[0].item() == pytest.approx(alone(X[None, :1]).item() - 0.5, abs=1e-5)
 
 
 def test_recorder_keeps_every_call_and_a_few_positions(pipe):
@@ -316,6 +335,9 @@ def test_gates_that_learn_places_are_told_them_by_twins_or_by_a_function(pipe):
     twins = fit(pipe, concept, gate="patch", **SETTINGS)
     path = next(iter(told.sites))
     assert not torch.equal(told.sites[path].gate.where_weight, twins.sites[path].gate.where_weight)
+    mapped = fit(pipe, concept, gate="logistic", regions=look, **SETTINGS)  # the map alone learns the places
+    assert mapped.manifest["fit"]["map_from"] == "inside"
+    assert torch.equal(mapped.sites[path].method.shift, told.sites[path].method.shift)
     with pytest.raises(InputError, match="one map a picture was expected"):
         fit(pipe, concept, gate="patch", regions=lambda pictures: left[:2], **SETTINGS)
     with pytest.raises(InputError, match="not said to be the twins"):

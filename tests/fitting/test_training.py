@@ -7,8 +7,8 @@ from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 from dsas_diffusion.errors import InputError
 from dsas_diffusion.fitting.fit import fit
 from dsas_diffusion.fitting.recording import Recording
-from dsas_diffusion.fitting.training import train
-from dsas_diffusion.fitting.training_loop import DivergedError, Training, normalised
+from dsas_diffusion.fitting.training import KEPT, train
+from dsas_diffusion.fitting.training_loop import DivergedError, Trainer, Training, normalised
 from dsas_diffusion.fitting.training_state import STATE, load_state
 from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.hooks.attached_concept import AttachedConcept
@@ -126,6 +126,37 @@ def test_training_brings_source_to_target_and_leaves_the_pipeline_as_it_was(pipe
     assert report["touched"] == {s.site.path: s.site.channels for s in sites}
 
 
+def test_a_model_that_refuses_checkpointing_is_told_first_and_comes_out_as_it_went_in(pipe, monkeypatch):
+    monkeypatch.setattr(type(pipe.unet), "_supports_gradient_checkpointing", False)
+    settings = {"method": "lineas", "generation": GENERATION, "progress": False}
+    with pytest.raises(InputError, match="UNet2DConditionModel has no gradient checkpointing"):
+        fit(pipe, tiny_concept(), training=Training(gradient_checkpointing=True), **settings)
+    with pytest.raises(ValueError, match="does not support gradient checkpointing"):
+        trained(pipe, unfitted(pipe), gradient_checkpointing=True)
+    assert all(p.requires_grad for p in pipe.unet.parameters())
+    assert hooks_left(pipe) == 0
+
+
+def test_a_picture_without_a_region_is_pooled_whole(pipe):
+    regions = torch.zeros(len(tiny_concept().source), 16, 16)
+    regions[1:, :8] = 1  # nothing was found on the first
+    sites = unfitted(pipe)
+    report = train(
+        DenoiserHost(pipe), sites, tiny_concept(), tiny_concept(), RECORDING, Training(iterations=3, batch=3), regions
+    )
+    assert all(torch.tensor(term["transport"]).isfinite() for term in report["losses"])
+    assert scales(sites).isfinite().all()
+
+
+@pytest.mark.parametrize("iterations", [1, 50, 51, 120])
+def test_at_most_fifty_losses_are_told_from_the_first_to_the_last(pipe, monkeypatch, iterations):
+    monkeypatch.setattr(Trainer, "run", lambda self, *_: self.losses.extend({"n": i} for i in range(iterations)))
+    told = [losses["n"] for losses in trained(pipe, unfitted(pipe), iterations=iterations)["losses"]]
+    assert len(told) == min(iterations, KEPT)
+    assert (told[0], told[-1]) == (0, iterations - 1)
+    assert told == sorted(set(told))
+
+
 def test_every_site_weighs_the_same_however_wide_it_is():
     narrow, wide = torch.ones(2, requires_grad=True), torch.ones(6, requires_grad=True)
     normalised([narrow, wide]).backward()
@@ -166,6 +197,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(pipe, tmp_path, mo
         trained(pipe, parts, **settings, **kept)
     with pytest.raises(InputError, match="learning_rate is 0\\.02 there"):
         trained(pipe, parts, **settings | {"learning_rate": 0.01}, **kept, resume=True)
+    with pytest.raises(InputError, match=r"method is .*'l1': 0\.0.* there and .*'l1': 0\.5"):
+        trained(pipe, unfitted(pipe, l1=0.5), **settings, **kept, resume=True)
+    with pytest.raises(InputError, match="model is 'UNet2DConditionModel"):
+        trained(tiny_pipeline(width=16), unfitted(tiny_pipeline(width=16)), **settings, **kept, resume=True)
     again = unfitted(pipe)
     report = trained(pipe, again, **settings, **kept, resume=True)
     assert torch.equal(scales(again), scales(whole))
