@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InputError
 from .hooks.attached_concept import checked_strength
-from .hooks.attachment import Attachment, checked_max_change
+from .hooks.attachment import Attachment, checked_max_change, refuse_cached
 from .hooks.steerer import Steerer
 
 if TYPE_CHECKING:
@@ -53,20 +53,26 @@ class _Adapters:
                 for name, λ in active.items()
                 if enabled
             ]
-            self._detach()
             hosts = {type(host): host for host, _ in prepared}
+            for host in hosts.values():
+                refuse_cached(host)  # before anything is taken off, which could not be put back on top of a cache
+            before = self._detach()
             try:
                 for kind, host in hosts.items():
                     concepts = [concept for its, concept in prepared if type(its) is kind]
                     self._attachments.append(Attachment(host, concepts, self.max_change))
             except BaseException:
                 self._detach()
+                self._attachments = [Attachment(a.host, list(a.concepts.values()), a.max_change) for a in before]
                 raise
         self.loaded, self.active, self.enabled = loaded, active, enabled
 
-    def _detach(self) -> None:
-        while self._attachments:
-            self._attachments.pop().detach()
+    def _detach(self) -> list[Attachment]:
+        """Take all of it off, and give what was on."""
+        gone, self._attachments = self._attachments, []
+        for attachment in gone:
+            attachment.detach()
+        return gone
 
 
 def _unknown(name: str, loaded: Mapping[str, Steerer]) -> str:
@@ -94,7 +100,8 @@ def load_steering(
         token: Access token for private repositories.
 
     Raises:
-        InputError: If it can't be loaded, is another model's, its name is taken, or λ is not finite.
+        InputError: If it can't be loaded, is another model's, its name is taken, λ is not finite, or the denoiser is
+            steered by hand or has a cache enabled.
     """
     steerer = source if isinstance(source, Steerer) else Steerer.from_pretrained(source, revision=revision, token=token)
     name = adapter_name or steerer.concept
@@ -122,7 +129,8 @@ def set_steering(
             for no limit.
 
     Raises:
-        InputError: If a name is unknown, a λ is not finite, or `max_change` is not positive.
+        InputError: If a name is unknown, a λ is not finite, `max_change` is not positive, or the denoiser is steered by
+            hand or has a cache enabled.
     """
     mine = _Adapters.of(pipe)
     if not isinstance(strengths, Mapping):
@@ -141,6 +149,9 @@ def enable_steering(pipe: "DiffusionPipeline") -> None:
 
     Args:
         pipe: The pipeline.
+
+    Raises:
+        InputError: If the denoiser has been steered by hand or got a cache meanwhile.
     """
     mine = _Adapters.of(pipe)
     mine.apply(mine.loaded, mine.active)
@@ -209,7 +220,7 @@ class SteeringMixin:
 
     Put it in front of a pipeline class: `class SteeredFluxPipeline(SteeringMixin, FluxPipeline)`. A call then takes
     `steering_strength`: λ for this call alone, as one number or one per prompt for all steerings that are on, or by
-    name; 0 draws as if nothing were loaded.
+    name; 0 draws as if nothing were loaded. Another λ where nothing is on raises an `InputError`.
 
     `save_pretrained` writes the pipeline under the name of the class behind the mixin, so that anyone can load it
     without this package; steerers are saved by their own `save_pretrained`.
@@ -264,6 +275,18 @@ class SteeringMixin:
         return get_list_steering(self)  # ty: ignore[invalid-argument-type]
 
 
+def _check_used(strength: Strength, mine: _Adapters) -> None:
+    """Refuse a λ with which nothing would be steered."""
+    if not any(checked_strength(strength)) or (mine.enabled and mine.active):
+        return
+    how = (
+        "steering is disabled on this pipeline. Call enable_steering() first"
+        if not mine.enabled
+        else "no steering is on. Call load_steering() or set_steering() first, or give λ by name"
+    )
+    raise InputError(f"steering_strength={strength}, but {how}; leave it out to draw unsteered.")
+
+
 def _with_strength(call: Callable[..., Any]) -> Callable[..., Any]:
     """Give a pipeline's call one more keyword, visible in its signature."""
 
@@ -273,11 +296,15 @@ def _with_strength(call: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if steering_strength is None:
             return call(self, *args, **kwargs)
-        before = get_active_steering(self)
+        mine = _Adapters.of(self)
+        before = mine.active
         named = steering_strength
         if not isinstance(named, Mapping):
+            _check_used(named, mine)
             named = dict.fromkeys(before, named)
-        mine = _Adapters.of(self)
+        elif not mine.enabled:
+            for strength in named.values():
+                _check_used(strength, mine)
         mine.apply(mine.loaded, {**before, **named}, mine.enabled)
         try:
             return call(self, *args, **kwargs)

@@ -50,8 +50,8 @@ def claim(folder: Path, settings: Mapping[str, Any], manifest: str, what: str) -
         )
 
 
-#: Model → where its tensors lay and how often each had been written to, and the digest that they had then.
-_KNOWN: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], str]] = WeakKeyDictionary()
+#: Model → where its tensors lay, how often each had been written to and what each added up to; and their digest then.
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int, str]], str]] = WeakKeyDictionary()
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -61,11 +61,16 @@ def weights_digest(model: nn.Module) -> str:
         model: The model.
     """
     tensors = sorted(model.state_dict().items())
-    state = [(tensor.data_ptr(), tensor._version) for _, tensor in tensors]
+    state = [(tensor.data_ptr(), tensor._version, _sum(tensor)) for _, tensor in tensors]
     known = _KNOWN.get(model)
     if known is None or known[0] != state:
         known = _KNOWN[model] = (state, digest(tensors))
     return known[1]
+
+
+def _sum(tensor: Tensor) -> str:
+    """What a tensor adds up to: writing through `.data`, as a merged LoRA does, changes no version."""
+    return str(tensor.sum(dtype=torch.float64).item()) if type(tensor) is Tensor else ""
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError
 
 from .errors import InputError
+from .words import first_line
 
 if TYPE_CHECKING:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -50,7 +51,7 @@ def load_pipeline(
         pipe = DiffusionPipeline.from_pretrained(name, dtype=dtype, **absent)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"No pipeline could be loaded from {name!r}: {str(error).splitlines()[0]} Give `orchard`, a folder with a "
+            f"No pipeline could be loaded from {name!r}: {first_line(error)}. Give `orchard`, a folder with a "
             "model_index.json, or the id of a repository on the hub that you can reach; a language model is "
             f"`{ORCHARD_LANGUAGE}`, or a folder or repository with a config.json instead."
         ) from error
@@ -117,7 +118,7 @@ def load_language(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"No language model could be loaded from {name!r}: {_first_line(error)} Give `{ORCHARD_LANGUAGE}`, a "
+            f"No language model could be loaded from {name!r}: {first_line(error)}. Give `{ORCHARD_LANGUAGE}`, a "
             "folder with a config.json and weights as `save_pretrained` writes them, or the id of a repository on the "
             "hub that you can reach."
         ) from error
@@ -150,14 +151,9 @@ def _tokenizer(name: str) -> "PreTrainedTokenizerBase":
         return kind.from_pretrained(name)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(
-            f"{name!r} has no tokenizer beside its model that could be loaded: {_first_line(error)} Save the one that "
+            f"{name!r} has no tokenizer beside its model that could be loaded: {first_line(error)}. Save the one that "
             "the model was trained with to the same place, by `tokenizer.save_pretrained`."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return said if said.endswith(".") else f"{said}."
 
 
 def device_of(name: str | None) -> torch.device:

@@ -10,6 +10,7 @@ from tiny import GENERATION, draw, hooks_left, tiny_concept, tiny_pipeline
 import dsas_diffusion as dsas
 from dsas_diffusion.core.steer import added
 from dsas_diffusion.errors import InputError
+from dsas_diffusion.hooks.attachment import Attachment
 
 PROMPTS = ["zzz zuzu", "eee oror"]
 
@@ -173,3 +174,45 @@ def test_a_pipeline_class_with_the_mixin_has_the_verbs_and_a_strength_per_call(s
     assert pipe.get_list_steering() == ["two"]
     pipe.unload_steering()
     assert hooks_left(pipe) == 0
+
+
+def test_a_strength_for_one_call_with_nothing_on_is_refused_and_forgets_nothing(steerers, plain):
+    pipe = SteeredPipeline(**tiny_pipeline().components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    with pytest.raises(InputError, match="no steering is on"):
+        draw(pipe, PROMPTS, steering_strength=1.0)
+    pipe.load_steering(steerers[0], "one")
+    on = draw(pipe, PROMPTS)
+    pipe.disable_steering()
+    for strength in (1.0, {"one": 1.0}):
+        with pytest.raises(InputError, match="steering is disabled on this pipeline"):
+            draw(pipe, PROMPTS, steering_strength=strength)
+    assert torch.equal(draw(pipe, PROMPTS, steering_strength=0), plain)
+    pipe.enable_steering()
+    assert pipe.get_active_steering() == {"one": 2.0}
+    assert torch.equal(draw(pipe, PROMPTS), on)
+
+
+def test_what_cannot_be_attached_leaves_on_what_was_on(pipe, steerers, monkeypatch):
+    dsas.load_steering(pipe, steerers[0], "one")
+    on = draw(pipe, PROMPTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Attachment, "_register", _failing_once(Attachment._register))
+        with pytest.raises(ZeroDivisionError):
+            dsas.load_steering(pipe, steerers[1], "two")
+    assert torch.equal(draw(pipe, PROMPTS), on)
+    assert dsas.get_active_steering(pipe) == {"one": 2.0}
+    dsas.unload_steering(pipe)
+    assert hooks_left(pipe) == 0
+
+
+def _failing_once(register):
+    calls = []
+
+    def failing(self):
+        calls.append(self)
+        if len(calls) == 1:
+            1 / 0  # noqa: B018
+        register(self)
+
+    return failing

@@ -13,6 +13,7 @@ from dsas_diffusion.backends.language import check_vocabulary, generate, tokeniz
 from dsas_diffusion.gates.image_mean import ImageMeanGate
 from dsas_diffusion.hooks.language import LanguageReader
 from dsas_diffusion.hooks.sites import all_sites, find_sites
+from dsas_diffusion.methods.linear_act import LinearAcT
 from dsas_diffusion.prompts import Prompt
 
 TEXTS = [SOURCE[0], SOURCE[2], CONTROL[0]]
@@ -387,6 +388,11 @@ def larger():
         ({"training": dsas.Training(gradient_checkpointing=True)}, "gradient_checkpointing is for denoisers"),
         ({"sites": "resnets"}, "matches nothing in this LlamaForCausalLM"),
         ({"tokens": "all"}, "tokens must be one of"),
+        ({"method": LinearAcT(support="pooled")}, "a text comes token by token"),
+        ({"generation": {"num_return_sequences": 2}}, "num_return_sequences=2, but a fit learns from one"),
+        ({"tokens": "both", "generation": {"num_beams": 3}}, "num_beams=3, but a fit learns from one"),
+        ({"regions": len}, "neither the gate 'logistic' nor map_from='auto' looks at places here"),
+        ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
 def test_bad_settings_are_refused(llama, settings, message):

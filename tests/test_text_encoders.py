@@ -12,7 +12,7 @@ from zoo import FAMILIES, draw, pictures
 import dsas_diffusion as dsas
 from dsas_diffusion.cli import main
 from dsas_diffusion.hooks.sites import find_sites
-from dsas_diffusion.hooks.text_encoders import TextEncoders
+from dsas_diffusion.hooks.text_encoders import TextEncoders, TextReader
 
 PROMPTS = ["zzz zuzu", "eee oror"]
 
@@ -194,6 +194,19 @@ def test_texts_encoded_one_after_the_other_by_hand_are_prompts():
     assert not torch.equal(pipe.encode_prompt(PROMPTS[:1], device="cpu")[0], first)
 
 
+def test_a_second_reader_sees_the_method_behind_the_first_ones_tap(tiny):
+    pipe = tiny[0]
+    first, second = TextReader(pipe), TextReader(pipe)
+    try:
+        for reader in (first, second):
+            pipe.encode_prompt(["zzz"], "cpu", 1, True)
+            assert reader.call.conditional.stop == 0  # the last text encoded was the negative prompt
+    finally:
+        first.remove()
+        second.remove()
+    assert hooks_left(pipe) == 0
+
+
 def test_prompts_can_be_encoded_by_hand(tiny):
     pipe, steerer = tiny
     with steerer.attached(pipe):
@@ -214,6 +227,7 @@ def test_prompts_can_be_encoded_by_hand(tiny):
         ({"gate": "patch"}, "places of a picture"),
         ({"steps": [0]}, "steps chooses a part"),
         ({"map_from": "core"}, "map_from='core' chooses a part"),
+        ({"batch_size": -1}, "batch_size is -1"),
     ],
 )
 def test_what_needs_pictures_is_refused(tiny, settings, message):

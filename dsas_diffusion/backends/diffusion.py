@@ -42,17 +42,7 @@ def generate(
     Raises:
         InputError: If `generation` holds what is set here, or `batch_size` is not positive.
     """
-    settings = dict(generation or {})
-    taken = {"prompt", "generator", "num_images_per_prompt"} & settings.keys()
-    if taken or batch_size < 1:
-        what = (
-            f"generation holds {sorted(taken)[0]!r}, which is set per prompt"
-            if taken
-            else f"batch_size is {batch_size}"
-        )
-        raise InputError(
-            f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1."
-        )
+    settings = _checked(generation, batch_size)
     call: Any = pipe
     with quiet(pipe):
         for start in range(0, len(prompts), batch_size):
@@ -67,6 +57,22 @@ def generate(
             asked = {"prompt": list(prompts[part])} if arguments is None else arguments(prompts[part])
             drawn = call(generator=generators, **{**settings, **own, **asked})
             yield drawn.images if hasattr(drawn, "images") else drawn.frames
+
+
+def _checked(generation: Mapping[str, Any] | None, batch_size: int) -> dict[str, Any]:
+    """Give the settings of a call, if they are such and the batch has a size."""
+    settings = dict(generation or {})
+    taken = {"prompt", "generator", "num_images_per_prompt"} & settings.keys()
+    if taken or batch_size < 1:
+        what = (
+            f"generation holds {sorted(taken)[0]!r}, which is set per prompt"
+            if taken
+            else f"batch_size is {batch_size}"
+        )
+        raise InputError(
+            f"Can't generate: {what}. Give sampling settings such as num_inference_steps, and batch_size >= 1."
+        )
+    return settings
 
 
 def encode(
@@ -96,6 +102,7 @@ def encode(
     def stop(module: Any, args: tuple[Any, ...]) -> None:
         raise _EncodedError
 
+    _checked(generation, batch_size)
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
         handle = denoiser_of(pipe).register_forward_pre_hook(stop)

@@ -178,8 +178,10 @@ def read(
         The texts of each batch, once they have been read.
 
     Raises:
-        InputError: As for :func:`tokenized`.
+        InputError: As for :func:`tokenized`; or if a batch size is not positive.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, but must be 1 or more.")
     reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
     for start in range(0, len(texts), batch_size):
         part = texts[start : start + batch_size]

@@ -5,11 +5,12 @@ from pathlib import Path
 from ..evaluation.toxicity import THRESHOLD
 from ..hooks.calls import Tokens
 from ..hooks.steerer import Steerer
-from ..models import ORCHARD_LANGUAGE, Precision, device_of, load_language
+from ..models import ORCHARD_LANGUAGE, Precision, device_of
 from ..texts.by_name import Split, classifier_for, prompts_by_kind, read_questions, read_texts, text_classifier
 from ..texts.evaluation import REPORT, evaluate_language
 from ..texts.figures import table
 from ..texts.suite import TextSuite
+from .options import load_for_texts
 
 
 def evaluate(
@@ -99,7 +100,10 @@ def evaluate(
     chosen = classifier_for(classifier, model)
     loaded = None if steerer is None else Steerer.from_pretrained(steerer)
     judged_by = text_classifier(chosen, label, where, batch_size) if asked else None
-    language, tokenizer = load_language(model, where, precision)
+    language, tokenizer = load_for_texts(model, device, precision)
+    reader = (language, tokenizer) if judge == "self" else None
+    if judge not in ("none", "self"):
+        reader = load_for_texts(judge, device, "float32")
     suite = TextSuite(
         prompts=asked,
         samples=samples,
@@ -113,7 +117,7 @@ def evaluate(
             **({} if greedy else {"temperature": temperature, "top_p": top_p}),
         },
         chat=chat,
-        judge=None if judge == "none" else (language, tokenizer) if judge == "self" else load_language(judge, where),
+        judge=reader,
         texts=fixed,
         stride=stride,
         questions=posed,

@@ -68,9 +68,8 @@ def fit(
         strength: The strength that the steerer has where none is given.
         num_inference_steps: Denoising steps; by default the pipeline's own.
         guidance_scale: Guidance scale; by default the pipeline's own.
-        tokens: Which tokens of a language model's texts are learned from: those of the prompts (prompt, the default),
-            their last one alone (last), of what
-            continues them, or both.
+        tokens: Which tokens of a language model's texts are learned from: all of the prompt's (prompt, the default),
+            its last one (last), those that the model continues it with (continuation), or both.
         chat: Put a language model's prompts into the tokenizer's chat template.
         max_new_tokens: How many tokens continue a prompt, where these are learned from; by default 50.
         seed: First seed.

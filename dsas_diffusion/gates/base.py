@@ -13,7 +13,7 @@ class Samples(NamedTuple):
     """What one site recorded of one set of prompts.
 
     Args:
-        pooled: (n, channels), one vector per sample, averaged over its positions.
+        pooled: (n, channels), one vector per sample, averaged over its positions; all of it on the processor (CPU).
         prompts: (n,) integer index of the prompt that each sample came from.
         positions: (n · k, channels), k positions of each sample, drawn at random; the samples' order.
         inside: (n · k,) share of each of those positions that the concept covers, in [0, 1]; `None` where nobody knows.
@@ -112,11 +112,13 @@ class Gate(Named, nn.Module, ABC):
         return factors[0]
 
     def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
-        """Give h at the recorded positions; overridden by gates that look at the whole picture.
+        """Give h at the recorded positions: one that decides for a whole picture or prompt as often as it has some.
 
         Args:
             samples: What a site recorded.
         """
+        if self.unit in ("sample", "prompt"):
+            return self(samples.pooled[:, None])[:, 0].repeat_interleave(len(samples.positions) // len(samples.pooled))
         return self(samples.positions[:, None])[:, 0]
 
 

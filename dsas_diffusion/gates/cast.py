@@ -8,6 +8,7 @@ from jaxtyping import Float
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from ..errors import InputError
 from .base import Gate, Samples
 
 
@@ -21,6 +22,9 @@ class CastGate(Gate):
 
     Args:
         grid: Thresholds to try, evenly between the smallest and the largest similarity, at least 2.
+
+    Raises:
+        InputError: If `grid` is below 2.
 
     References:
         Programming Refusal with Conditional Activation Steering, arXiv 2409.05907, section 3; the tanh, the centred PCA
@@ -37,6 +41,8 @@ class CastGate(Gate):
 
     def __init__(self, grid: int = 200) -> None:
         super().__init__()
+        if not isinstance(grid, int) or grid < 2:
+            raise InputError(f"grid is {grid!r}, but at least 2 thresholds are to be tried. The default is 200.")
         self.grid = grid
         self.reset(0)
 
@@ -81,7 +87,3 @@ class CastGate(Gate):
         """Give 1 at every position of a picture that meets the condition, else 0."""
         met = self.side * (self.similarity(activation.float().mean(1)) - self.threshold) > 0
         return met.float()[:, None].expand(activation.shape[:2])
-
-    def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
-        """Give h at the recorded positions: each sample's decision as often as it has positions."""
-        return self(samples.pooled[:, None])[:, 0].repeat_interleave(len(samples.positions) // len(samples.pooled))

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import InputError
-from .base import Samples
 from .logistic import PICTURE_COMPONENTS, LogisticGate
 
 
@@ -40,7 +39,3 @@ class ImageMeanGate(LogisticGate):
         """Give the picture's score at each of its positions."""
         score = self.logits(activation.float().mean(dim=1)).sigmoid()
         return torch.nn.functional.threshold(score, self.dead_zone, 0.0)[:, None].expand(activation.shape[:2])
-
-    def on_samples(self, samples: Samples) -> Float[Tensor, "m"]:
-        """Give h at the recorded positions: each sample's score as often as it has positions."""
-        return self(samples.pooled[:, None])[:, 0].repeat_interleave(len(samples.positions) // len(samples.pooled))

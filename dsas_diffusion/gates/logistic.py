@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core.probe import folded_classifier
+from ..core.probe import checked_components, folded_classifier
 from ..core.trainable import TrainableGate, Units
 from .base import Gate, Samples
 
@@ -24,7 +24,10 @@ class LogisticGate(Gate, TrainableGate):
     activations and applied at every position: it knows whether the concept is there, hardly where.
 
     Args:
-        components: Principal components, at most the number of channels and of samples.
+        components: Principal components, from 1 on; at most the number of channels and of samples are taken.
+
+    Raises:
+        InputError: If `components` is no whole number from 1 on.
 
     References:
         Dynamically Scaled Activation Steering, arXiv 2512.03661, section 3; 5 components as there. Standardisation,
@@ -34,12 +37,14 @@ class LogisticGate(Gate, TrainableGate):
     name: ClassVar[str] = "logistic"
     cost: ClassVar[str] = "d"
     suits: ClassVar[str] = "The paper's own gate, per position; to compare with."
+    #: Whether w and c are those of the logistic regression, as which a site is then measured on unseen prompts.
+    by_regression: ClassVar[bool] = True
     weight: Tensor
     bias: Tensor
 
     def __init__(self, components: int = 5) -> None:
         super().__init__()
-        self.components = components
+        self.components = checked_components(components)
         self.reset(0)
 
     def reset(self, channels: int) -> Self:

@@ -11,6 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
+from ..core.probe import checked_components
+from ..errors import InputError
 from .base import Gate, Samples
 
 
@@ -22,9 +24,12 @@ class MLPGate(Gate):
     ours.
 
     Args:
-        components: Principal components.
-        hidden: Units of the hidden layer.
-        penalty: L2 penalty on the weights.
+        components: Principal components, from 1 on.
+        hidden: Units of the hidden layer, from 1 on.
+        penalty: L2 penalty on the weights, 0 or more.
+
+    Raises:
+        InputError: If a setting is out of range.
     """
 
     name: ClassVar[str] = "mlp"
@@ -39,7 +44,12 @@ class MLPGate(Gate):
 
     def __init__(self, components: int = 5, hidden: int = 16, penalty: float = 1e-2) -> None:
         super().__init__()
-        self.components, self.hidden, self.penalty = components, hidden, penalty
+        if not isinstance(hidden, int) or hidden < 1 or not 0 <= penalty < float("inf"):
+            raise InputError(
+                f"hidden is {hidden!r} and penalty {penalty!r}; accepted are a whole number from 1 on, and a finite "
+                "number from 0 on. The defaults are 16 and 0.01."
+            )
+        self.components, self.hidden, self.penalty = checked_components(components), hidden, penalty
         self.reset(0)
 
     def reset(self, channels: int) -> Self:

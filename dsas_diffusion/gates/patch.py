@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import threshold
 
-from ..core.probe import folded_classifier, surest
+from ..core.probe import checked_components, folded_classifier, surest
 from ..errors import InputError
 from .base import Samples
 from .calibrated import lowered
@@ -61,7 +61,7 @@ class PatchGate(LogisticGate):
                 "The patch gate needs 0 < control_mean < 1, 0 <= dead_zone < 1 and 0 < core <= 1, but got "
                 f"control_mean={control_mean}, dead_zone={dead_zone} and core={core}. The defaults are 0.02, 0.1 and 1."
             )
-        self.where_components, self.control_mean = where_components, control_mean
+        self.where_components, self.control_mean = checked_components(where_components), control_mean
         self.dead_zone, self.core = dead_zone, core
         super().__init__(components)
 

@@ -29,6 +29,7 @@ class ReLUGate(LogisticGate):
     name: ClassVar[str] = "relu"
     cost: ClassVar[str] = "d"
     suits: ClassVar[str] = "Where control must get exactly 0 without a dead zone."
+    by_regression: ClassVar[bool] = False
 
     def reset(self, channels: int) -> Self:
         """Take the shape of a site; the score becomes 0."""

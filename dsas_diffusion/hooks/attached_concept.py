@@ -60,7 +60,7 @@ class AttachedConcept:
         self.gates = GateRecord({s.site.path: s.weight for s in sites}) if record_gates else None
         self._fitted, self._learned = dict(fitted or {}), learned
         #: λ in the running call, by row, or by row and position; 0 where nothing is steered.
-        self.weights = torch.zeros(0, 1)
+        self.row_strengths = torch.zeros(0, 1)
         self._kinds: dict[Any, Tensor] = {}
         self._call: Call | None = None
 
@@ -100,14 +100,14 @@ class AttachedConcept:
         first, last = (chosen.start, chosen.stop) if self.start <= progress < self.end else (0, 0)
         kind = (call.rows, call.device, first, last, tuple(self.strength))
         if kind not in self._kinds:  # once a run: what is copied to the device may wait for it
-            weights = torch.zeros(call.rows)
+            strengths = torch.zeros(call.rows)
             if last > first:
-                weights[first:last] = self._strengths(call, last - first)
-            self._kinds[kind] = weights.to(call.device)[:, None]
-        self.weights = self._kinds[kind]
+                strengths[first:last] = self._strengths(call, last - first)
+            self._kinds[kind] = strengths.to(call.device)[:, None]
+        self.row_strengths = self._kinds[kind]
         own = call.included(self.tokens)
         if own is not None:
-            self.weights = self.weights * own
+            self.row_strengths = self.row_strengths * own
 
     def _strengths(self, call: Call, rows: int) -> Float[Tensor, "rows"]:
         """λ of each row that is steered."""

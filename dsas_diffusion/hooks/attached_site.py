@@ -75,7 +75,7 @@ class AttachedSite:
         scores = gate.joined(*(self._factor(factor, activation) for factor in gate.factors))
         if self.concept.gates is not None:
             self.concept.record(self.path, scores)
-        weight = self.concept.weights * (scores * self.weight)
+        weight = self.concept.row_strengths.to(scores.device) * (scores * self.weight)
         return steer(activation, self.steered.method(activation), weight)
 
     def _factor(
@@ -102,5 +102,5 @@ class AttachedSite:
         kept = self._read.get(factor)
         if kept is None or len(kept) < len(like):
             return torch.zeros(like.shape[:2], device=like.device)
-        kept = kept[-len(like) :]  # guidance may have been switched off since: the last rows stay
+        kept = kept[-len(like) :].to(like.device)  # guidance may have been switched off since: the last rows stay
         return on_grid(kept, self.concept.grid(like.shape[1])).flatten(1)

@@ -20,13 +20,28 @@ HOOK_NAME: Final = "dsas_steering"
 INSIDE_NAME: Final = "dsas_steering_inside"
 
 
+def refuse_cached(host: Host) -> None:
+    """Refuse a model on which a cache is enabled.
+
+    Raises:
+        InputError: If one is.
+    """
+    if is_cached(host.model):
+        raise InputError(
+            f"A cache is enabled on this {host.name}, and a steerer attached on top of it "
+            "would steer once more what it keeps. Call `disable_cache()` on the denoiser, attach, and enable it "
+            "again."
+        )
+
+
 class Attachment:
     """One or several concepts attached to a model of a pipeline, until `detach`.
 
     At a site of several concepts each gate and map sees the activation as it was before any of them; their changes add.
 
     Args:
-        host: The model, with the pipeline that runs it. Attach before `torch.compile`, `enable_cache` or CPU offload.
+        host: The model, with the pipeline that runs it. Attach before `enable_cache`; before or
+            after compiling and offloading.
         concepts: What is done about each.
         max_change: The longest change at a position, as a share of the activation's own length there; `None` for no
             limit.
@@ -51,12 +66,7 @@ class Attachment:
                 f"This {host.name} is steered already (pipelines made with `from_pipe` share one). "
                 "Detach the first steerer before attaching another; or load both with `dsas_diffusion.load_steering`."
             )
-        if is_cached(host.model):
-            raise InputError(
-                f"A cache is enabled on this {host.name}, and a steerer attached on top of it "
-                "would steer once more what it keeps. Call `disable_cache()` on the denoiser, attach, and enable it "
-                "again."
-            )
+        refuse_cached(host)
         if any(c.gates is not None for c in concepts) and host.is_compiled():
             raise InputError("Gates can't be recorded from a compiled model. Leave record_gates out, or don't compile.")
         if not host.draws and any((c.start, c.end) != (0, 1) for c in concepts):
@@ -143,7 +153,7 @@ class Attachment:
         return self._recorded(concept).maps()
 
     def concept_map(self, height: int, width: int, concept: str | None = None) -> Float[Tensor, "batch h w"]:
-        """Average h over sites and steps, brought to a size: where the gates are open, whatever λ and the window.
+        """Average h over steps and, weighted by s, over sites: where the gates are open, whatever λ and the window.
 
         Args:
             height: Height of the result.

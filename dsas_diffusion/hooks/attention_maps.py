@@ -44,6 +44,10 @@ class AttentionMaps:
         InputError: On entry, if a site is no attention to the text, its processor can't be seen through, or the model
             is compiled; in a call, if another processor stands there that can't be, or which positions are text can't
             be told.
+
+    References:
+        DAAM, arXiv 2210.04885, which reads cross-attention of Stable Diffusion so; joint attention and single heads are
+        ours.
     """
 
     def __init__(

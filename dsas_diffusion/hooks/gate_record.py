@@ -23,12 +23,13 @@ class GateRecord:
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = dict(weights)
         self._first = next(iter(self.weights), "")
-        self._runs: list[dict[str, list[Tensor]]] = []
+        #: Run → path → step → of how many predictions, and their sum.
+        self._runs: list[dict[str, dict[int, tuple[int, Tensor]]]] = []
         self._texts: dict[str, list[_Texts]] = {path: [] for path in self.weights}
 
     def begin_run(self) -> None:
         """Start the next run; what is added later belongs to it."""
-        self._runs.append({path: [] for path in self.weights})
+        self._runs.append({path: {} for path in self.weights})
 
     def add(self, path: str, scores: Float[Tensor, "rows positions"], call: Call) -> None:
         """Keep one site's scores of one call.
@@ -43,15 +44,20 @@ class GateRecord:
         """
         h = scores.detach().float().cpu()
         if not isinstance(call, TextCall):
-            self._runs[-1][path].append(h.unflatten(1, call.grid_at(h.shape[1])))
+            seen, steps = h.unflatten(1, call.grid_at(h.shape[1])), self._runs[-1][path]
+            count, total = steps.get(call.step, (0, torch.zeros_like(seen)))
+            steps[call.step] = count + 1, total + seen
             return
         if call.step == 0:
-            self._runs[-1][path].append(h[:, None])
+            steps = self._runs[-1][path]
+            steps[len(steps)] = 1, h[:, None]
             self._texts[path].append(_Texts())
         self._texts[path][-1].add(h, call)
 
     def maps(self) -> dict[str, Float[Tensor, "steps batch h w"]]:
         """Give h in [0, 1] by site, over all pictures in the order in which they were drawn.
+
+        Where a pipeline predicts several times in one step, as skip-layer guidance does, a step is their average.
 
         Texts that were read once, as by a text encoder, have one step and one row of tokens, padding included.
 
@@ -67,13 +73,16 @@ class GateRecord:
                 "Texts that were continued token by token have no maps. Ask `token_gates()`, which gives one score a "
                 "token."
             )
-        kinds = {(len(maps), *(maps[0].shape[1:])) for run in runs for path, maps in run.items() if path == self._first}
-        if len(kinds) > 1:
+        found = [
+            {path: torch.stack([total / count for count, total in run[path].values()]) for path in self.weights}
+            for run in runs
+        ]
+        if len({(len(maps), *maps.shape[2:]) for maps in (run[self._first] for run in found)}) > 1:
             raise InputError(
                 "Pipeline calls with different numbers of steps or sizes of pictures were recorded together. Attach "
                 "the steerer anew for each."
             )
-        return {path: torch.cat([torch.stack(run[path]) for run in runs], dim=1) for path in self.weights}
+        return {path: torch.cat([run[path] for run in found], dim=1) for path in self.weights}
 
     def concept_map(self, height: int, width: int) -> Float[Tensor, "batch h w"]:
         """Average h over sites, weighted by s, and over steps: where, all in all, the gates are open.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,6 @@ from .discovery import image_index
 from .hosts import Host
 from .sites import Handle, image_in, with_image_in
 from .steered_site import SteeredSite
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -109,16 +106,17 @@ class LiveSites:
         self._seen: dict[str, Tensor] = {}
         self._handles: list[Handle] = []
         self._frozen: list[nn.Parameter] = []
+        self._switched = False
         self._device = torch.device("cpu")
 
     def __enter__(self) -> Self:
         self._frozen = [p for p in self.model.parameters() if p.requires_grad]
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
-        self._switch = self.checkpointing and not self.model.is_gradient_checkpointing
-        if self._switch:
-            self.model.enable_gradient_checkpointing()
         try:
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
+            if self.checkpointing and not self.model.is_gradient_checkpointing:
+                self.model.enable_gradient_checkpointing()
+                self._switched = True
             self._hook()
         except BaseException:
             self._leave()
@@ -145,8 +143,9 @@ class LiveSites:
     def _leave(self) -> None:
         while self._handles:
             self._handles.pop().remove()
-        if self._switch:
+        if self._switched:
             self.model.disable_gradient_checkpointing()
+            self._switched = False
         for parameter in self._frozen:
             parameter.requires_grad_(True)
         self._move(torch.device("cpu"))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from .. import __version__
+from ..words import one_line
 from .card import PICTURE, Card, Continuation
 from .diagnosis import Diagnosis
 
@@ -252,18 +253,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Text that a stranger wrote, on one line, with no mark that Markdown or HTML would act on."""
-    return _MARKS.sub(r"\\\1", _one_line(text))
+    return _MARKS.sub(r"\\\1", one_line(text))
 
 
 def _code(text: str) -> str:
     """The same as code; a table takes a bar for its own even there."""
-    bare = _one_line(text).replace("`", "'").replace("|", "\\|")
+    bare = one_line(text).replace("`", "'").replace("|", "\\|")
     return f"`{bare}`" if bare else ""
 
 
 def _literal(text: str) -> str:
-    return json.dumps(_one_line(text), ensure_ascii=False)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return json.dumps(one_line(text), ensure_ascii=False)

@@ -65,7 +65,7 @@ class Steerer:
 
         Args:
             pipe: A pipeline whose denoiser, or text encoders, the steerer was fitted on; or such a language model.
-                Attach before compiling or offloading it.
+                Attach before `enable_cache`; before or after compiling and offloading.
             strength: λ, for all pictures or one per prompt of the batch; `None` for the steerer's own.
             start: Share of the denoising steps after which steering begins, in [0, 1).
             end: Share of the denoising steps after which it ends, in (0, 1].

@@ -1,5 +1,6 @@
 """Listening to one method of one object, such as a pipeline's."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ class Tap:
     def __init__(self, owner: Any, name: str) -> None:
         self._owner, self._name, self._original = owner, name, getattr(owner, name)
         self._own = name in vars(owner)
+        functools.update_wrapper(self, self._original, updated=())  # who asks for its signature gets the method's
         self._listeners: list[Listener] = []
         setattr(owner, name, self)
 
@@ -37,10 +39,10 @@ class Tap:
                 setattr(self._owner, self._name, self._original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for listener in self._listeners:
-            listener.before()
-            listener.asked(args, kwargs)
         try:
+            for listener in self._listeners:
+                listener.before()
+                listener.asked(args, kwargs)
             returned = self._original(*args, **kwargs)
             for listener in self._listeners:
                 listener.after(returned)

@@ -66,7 +66,7 @@ class TextCall(Call):
 
     def flat(self, positions: Float[Tensor, "rows positions channels"]) -> Float[Tensor, "n channels"]:
         """See :meth:`Call.flat`."""
-        return super().flat(positions) if self.mask is None else positions[self.mask]
+        return super().flat(positions) if self.mask is None else positions[self.mask.to(positions.device)]
 
     def counted(self, positions: int) -> Int[Tensor, "rows"]:
         """See :meth:`Call.counted`."""
@@ -80,8 +80,9 @@ class TextCall(Call):
         """
         if self.mask is None:
             return positions
-        mean = pool(positions, self.mask).to(positions.dtype)
-        return torch.where(self.mask[:, :, None], positions, mean[:, None])
+        mask = self.mask.to(positions.device)  # the layers of a model may lie on several devices
+        mean = pool(positions, mask).to(positions.dtype)
+        return torch.where(mask[:, :, None], positions, mean[:, None])
 
     def positions_of(
         self, whole: Float[Tensor, "rows all_positions channels"]
@@ -104,7 +105,7 @@ class TextCall(Call):
             whole: As given to `positions_of`.
             changed: All tokens, steered.
         """
-        return changed if self.mask is None else torch.where(self.mask[:, :, None], changed, whole)
+        return changed if self.mask is None else torch.where(self.mask.to(whole.device)[:, :, None], changed, whole)
 
     def grid_at(self, positions: int) -> tuple[int, int]:
         """Give a single row of tokens.
@@ -120,7 +121,7 @@ class TextCall(Call):
         Args:
             positions: All tokens.
         """
-        return pool(positions, self.mask)
+        return pool(positions, None if self.mask is None else self.mask.to(positions.device))
 
     def places(self, positions: int, count: int, generator: torch.Generator) -> Tensor:
         """Choose tokens at random, with replacement, among those that the model attends to.

@@ -2,11 +2,10 @@
 
 import statistics
 import time
+from contextlib import nullcontext
 from typing import Final
 
-import numpy as np
-from scipy.stats import bootstrap
-
+from ..evaluation.timing import in_turn, ratio
 from .technique import Technique
 from .unit import Arena
 
@@ -29,29 +28,13 @@ def cost(arena: Arena, technique: Technique, strength: float) -> dict[str, float
     """
     kind = next(iter(arena.prompts["heldout"]))
 
-    def seconds() -> float:
-        began = time.perf_counter()
-        arena.draw("heldout", kind, 0, 0, count=BATCH)
-        return time.perf_counter() - began
-
-    def with_it() -> float:
-        with technique.applied(arena.pipe, strength) as arguments:
+    taken: dict[str, list[float]] = {"without": [], "with": []}
+    for name, counts in in_turn(list(taken), PAIRS):
+        with technique.applied(arena.pipe, strength) if name == "with" else nullcontext() as arguments:
             began = time.perf_counter()
             arena.draw("heldout", kind, 0, 0, arguments, count=BATCH)
-            return time.perf_counter() - began
-
-    seconds()
-    with_it()
-    pairs = []
-    for number in range(PAIRS):
-        sides = (with_it, seconds) if number % 2 else (seconds, with_it)
-        times = {side: side() for side in sides}
-        pairs.append((times[with_it], times[seconds]))
-    ratios = [steered / plain for steered, plain in pairs]
-    interval = bootstrap((ratios,), np.median, rng=0, method="percentile").confidence_interval
-    return {
-        "ratio": statistics.median(ratios),
-        "ratio_low": float(interval.low),
-        "ratio_high": float(interval.high),
-        "seconds": statistics.median(plain for _, plain in pairs) / BATCH,
-    }
+            if counts:
+                taken[name].append(time.perf_counter() - began)
+    middle, low, high = ratio(taken["with"], taken["without"])
+    seconds = statistics.median(taken["without"]) / BATCH
+    return {"ratio": middle, "ratio_low": low, "ratio_high": high, "seconds": seconds}

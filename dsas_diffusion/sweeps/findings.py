@@ -132,7 +132,7 @@ def _scope(sweep: Sweep, scope: Scope, part: Callable[[str, str, Split], Reached
     heldout = {name: together([part(task, name, "heldout") for task in scope.tasks]) for name in scope.techniques}
     drawn = fronts(heldout, resamples)
     told["fronts"] = {
-        plane: {name: _front(sweep, scope, heldout[name], front) for name, front in each.items()}
+        plane: {name: _front(sweep, heldout[name], front) for name, front in each.items()}
         for plane, each in drawn.items()
     }
     if not scope.techniques or not all(sweep.prompts[task]["tuning"] for task in scope.tasks):
@@ -172,7 +172,7 @@ def _compared(drawn: Mapping[str, Mapping[str, Front]], pairs: list[tuple[str, s
     return found
 
 
-def _front(sweep: Sweep, scope: Scope, curve: Reached, front: Front) -> dict[str, Any]:
+def _front(sweep: Sweep, curve: Reached, front: Front) -> dict[str, Any]:
     around, own = sweep.plan.grid.around, next(iter(curve.strengths.values()))
     same = len(set(curve.strengths.values())) == 1
     marks = [f"λ = {strength:g}" for strength in own] if same else [f"{factor:g} × centre" for factor in around]

@@ -4,10 +4,8 @@ from typing import Any, Final
 
 from torch.nn import functional as F
 
+from ..evaluation.gate_localisation import GateLocalisation
 from ..evaluation.gate_pictures import tinted
-from ..evaluation.localisation import LocalisationAuroc, MeanIou
-from ..evaluation.paired import INSIDE
-from ..evaluation.presence import present
 from .steering import Steering
 from .unit import Arena, save_picture
 
@@ -36,20 +34,14 @@ def localised(arena: Arena, technique: Steering, name: str) -> dict[str, Any]:
     )
     if detector is None or label is None or blind or KIND not in arena.prompts["heldout"]:
         return {}
-    auroc, iou = LocalisationAuroc(), MeanIou()
+    measure = GateLocalisation(detector, label)
     for start in arena.batches("heldout", KIND):
         with technique.steerers[0].attached(arena.pipe, 0.0, record_gates=True) as run:
             images = arena.draw("heldout", KIND, 0, start)
-        found = detector(images)
-        shown = present(found.probabilities, label)
-        regions = found.heat_maps[label].cpu() > INSIDE
-        height, width = regions.shape[-2:]
-        maps = run.concept_map(height, width)
-        for measure in (auroc, iou):
-            measure.update(maps[shown], regions[shown])
+        maps = measure.update(images, run)
         for number in range(max(0, min(len(images), arena.plan.pictures.kept - start))):
             heat = F.interpolate(maps[number][None, None], images[number].size[::-1], mode="bilinear")[0, 0]
             save_picture(
                 arena.folder / "maps" / arena.name / name / f"{start + number:03d}.png", tinted(images[number], heat)
             )
-    return {"gate_auroc": auroc.compute(), "gate_iou": iou.compute()}
+    return measure.compute()

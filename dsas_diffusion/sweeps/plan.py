@@ -22,6 +22,9 @@ from .technique import Technique, check_settings
 STEERING: Final = "steering"
 #: So many fits still share no picture's seed with the pictures that are judged.
 SEEDS: Final = 100
+#: So many prompts of a kind, and kinds of a split, still share no seed (`Arena.first_seed`).
+MOST: Final = 1000
+KINDS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ class Pictures:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < (0 if name == "kept" else 1):
-                raise InputError(f"pictures has {name}={value}, which is too few.")
+            if not (0 if name == "kept" else 1) <= value <= MOST:
+                raise InputError(f"pictures has {name}={value}; accepted are 1 to {MOST} (kept may be 0).")
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,8 @@ def _check(task: Task, plan: Plan) -> None:
         load_prompts(task.towards)
     if not any(task.heldout(1).values()):
         raise InputError("There are no held-out prompts to draw. Add heldout_source, heldout_control, heldout_mixed.")
+    if max(len(task.heldout(1)), len(task.tuning(1))) > KINDS:
+        raise InputError(f"There are more than {KINDS} cases. Leave some out, or make two tasks of them.")
     if plan.grid.strengths is None and not all(task.tuning(1).get(kind) for kind in CHECK_GROUPS[:2]):
         raise InputError(
             "There are no tuning_source or tuning_control prompts to choose strengths on. Add some, or give "

@@ -149,7 +149,11 @@ def _verdicts(found: Findings, scope: Mapping[str, Any]) -> list[Block]:
     if scope["comparisons"]:
         blocks.append(tables.comparison_table(found, scope, scope["comparisons"]))
     if scope["gates"]:
-        blocks.append(Paragraph("The same steering with its gate, and open everywhere:"))
+        told = (
+            "The same method with its gate, and open everywhere (its map is learned from the concept's region for "
+            "gates that see places, else from whole pictures):"
+        )
+        blocks.append(Paragraph(told))
         blocks.append(tables.comparison_table(found, scope, scope["gates"]))
     return blocks or [Paragraph(f"Nothing is compared on {scope['name']}.")]
 

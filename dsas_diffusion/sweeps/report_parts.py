@@ -31,13 +31,13 @@ def parts(sweep: Sweep, found: Findings) -> list[Block]:
         found: Its findings.
     """
     colours = emphasis(found)
+    # Hard cases have tables of their own: a sweep of nothing else has no fronts.
+    compared = not all(about["hard_cases"] for about in found["tasks"].values())
     return [
         *_made(found),
-        *_headline(found),
+        *(_headline(found) if compared else ()),
         *_compared_what(found),
-        *fronts(found, colours),
-        *comparisons(found),
-        *operating(found),
+        *([*fronts(found, colours), *comparisons(found), *operating(found)] if compared else ()),
         *_grid(found),
         *_limits(found),
         *_pictures(sweep, found),

@@ -33,7 +33,7 @@ from .plan import Plan, Task, load_plan
 from .report import tell
 from .rows import Journal, read_rows
 from .steering import Steering
-from .unit import Arena, Unit, draw_twins
+from .unit import Arena, UnfitError, Unit, draw_twins
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -51,7 +51,7 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     Whatever is finished stays in the folder: stopped anywhere and started again, the sweep goes on where it was, with
     the same table at the end. Several processes, on one machine or on several that share the folder, divide the work:
     `torchrun --nproc-per-node 2 -m dsas_diffusion.cli sweep --plan …`. On CPUs all need the same number of threads
-    (OMP_NUM_THREADS). At the end stands the report that `dsas report` writes.
+    (OMP_NUM_THREADS). At the end stands the report that `dsas report` writes; what could not be learned is told then.
 
     Args:
         plan: A YAML file; `benchmarks/plans` holds some.
@@ -60,7 +60,8 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
         dry_run: Say how much is to be drawn, how long it takes and what it needs on disk, and stop.
 
     Raises:
-        InputError: If the plan can't be met, the folder holds another sweep or something else, or it can't be written.
+        InputError: If the plan can't be met, the folder holds another sweep or something else, or it can't be written;
+            in the end if a technique could not be learned.
     """
     asked, folder = load_plan(plan), Path(out)
     state = _processes(device)
@@ -75,6 +76,7 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
     if dry_run:
         return
     timed = _firsts(asked) if asked.cost else set()
+    unfit: list[str] = []
     with _bar(arenas, folder, state) as bar:
         batches = [(arena, batch) for arena in arenas for batch in arena.twin_batches()]
         for arena, batch in batches[state.process_index :: state.num_processes]:
@@ -84,11 +86,21 @@ def sweep(plan: str, out: str = "outputs/sweep", device: str | None = None, dry_
             bar.set_postfix_str(f"{technique}, {task}")
             arena = next(arena for arena in arenas if arena.name == task)
             with Journal(folder, task, technique).opened() as journal:
-                if journal is not None:  # else another process is at it
+                if journal is None:
+                    continue  # another process is at it
+                try:
                     run_unit(Unit(arena, technique, bar.update), journal, timed=(task, technique) in timed)
+                except UnfitError as error:
+                    unfit.append(f"{technique!r} on {task!r}: {error}")
     state.wait_for_everyone()
     if state.is_main_process:
         tell(folder, folder)
+    state.wait_for_everyone()  # a process that ends with an error takes the others with it
+    if unfit:
+        raise InputError(
+            f"All that could be drawn is in the report, but not {' '.join(unfit)} Mend the plan and run it again, or "
+            "leave them out."
+        )
 
 
 def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
@@ -100,7 +112,8 @@ def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
         timed: Whether its time is measured.
 
     Raises:
-        InputError: If it can't be learned, or the folder can't be written.
+        UnfitError: If it can't be learned, or there is nothing to remove.
+        InputError: If the folder can't be written, or holds the unit with other settings.
     """
     arena = unit.arena
     path = arena.folder / "units" / arena.name / unit.name / "unit.json"
@@ -112,7 +125,12 @@ def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
             "can't stand in one table: give the technique or task another name, or name another folder with --out."
         )
     atomic_write(path, to_json(about))
-    about |= unit.run(journal)
+    try:
+        about |= unit.run(journal)
+    except UnfitError:
+        if not journal.rows:
+            path.unlink()  # nothing is there yet that other settings could be mixed with
+        raise
     technique = unit.technique(0)
     if unit.fit_seconds is not None:
         about["fit_seconds"] = unit.fit_seconds

@@ -39,9 +39,9 @@ class Conditions:
 class Technique(ABC):
     """One way to keep concepts out of what a pipeline draws: steering, a negative prompt, edited weights.
 
-    `__init__` stores settings, which a plan's YAML gives under `with`; `prepare` learns; `applied` changes the pipeline
-    for as long as its context lasts. Strength 0 must leave every picture bit for bit as it was, and so must the end of
-    the context, whatever happened inside.
+    `__init__` stores what a plan's YAML gives under `settings`; `prepare` learns; `applied` changes the pipeline for as
+    long as its context lasts. Strength 0 must leave every picture bit for bit as it was, and so must the end of the
+    context, whatever happened inside.
 
     Attributes:
         unit_strength: What strength 1 means, and whether more makes sense: one sentence for reports.
@@ -50,8 +50,8 @@ class Technique(ABC):
             among them.
     """
 
-    unit_strength: str
-    source: str
+    unit_strength: ClassVar[str]
+    source: ClassVar[str]
     oracle: ClassVar[bool] = False
 
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image
 
 from ..backends.diffusion import generate
+from ..errors import InputError
 from ..evaluation.images import read_image
 from ..evaluation.rows import Judge, judge_pictures
 from ..files import atomic_write
@@ -119,6 +120,10 @@ class Arena:
         ]
 
 
+class UnfitError(InputError):
+    """A technique can't be learned on a task, or there is nothing to remove; other techniques and tasks may well do."""
+
+
 @dataclass
 class Unit:
     """One technique on one task.
@@ -147,7 +152,8 @@ class Unit:
             `"centre"`, the λ that the judged ones lie around, or `None` where the plan gives strengths; `"strengths"`.
 
         Raises:
-            InputError: If the technique can't be learned, or the folder can't be written.
+            UnfitError: If the technique can't be learned, or no unsteered picture shows the concept.
+            InputError: If the folder can't be written.
         """
         grid = self.arena.plan.grid
         fixed = self.arena.plan.fixed(self.name)
@@ -166,6 +172,12 @@ class Unit:
         for strength in grid.search():
             rows = self._draw(journal, "tuning", 0, strength)
             reached[strength] = removal([row for kind in ASKED for row in rows.get(kind, ())])
+            if math.isnan(reached[strength]):
+                raise UnfitError(
+                    f"No unsteered tuning picture of the task {self.arena.name!r} shows the concept, so no strength "
+                    "can be chosen on them. Look at what the pipeline draws for its tuning prompts, or give strengths "
+                    "in the plan (grid.strengths)."
+                )
             kept = mean([row["objects_kept"] for row in rows["control"]])
             if reached[strength] >= grid.removed or kept < grid.kept:
                 break
@@ -213,7 +225,7 @@ class Unit:
             seed: The sweep's seed.
 
         Raises:
-            InputError: If it can't be learned.
+            UnfitError: If it can't be learned.
         """
         arena = self.arena
         if seed not in self.learned:
@@ -221,7 +233,10 @@ class Unit:
             conditions = Conditions(FIT_SEEDS * seed, arena.plan.batch_size, arena.generation, arena.towards)
             place = arena.folder / "learned" / arena.name / self.name / f"{seed}"
             began, known = time.monotonic(), place.is_dir()
-            technique.prepare(arena.pipe, arena.concepts, conditions, place)
+            try:
+                technique.prepare(arena.pipe, arena.concepts, conditions, place)
+            except InputError as error:
+                raise UnfitError(str(error)) from error
             if not known and self.fit_seconds is None:
                 self.fit_seconds = round(time.monotonic() - began, 2)
             self.learned[seed] = technique

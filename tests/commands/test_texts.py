@@ -173,6 +173,10 @@ def test_a_tokenizer_without_a_pad_token_fills_up_with_its_end(place, tmp_path, 
     assert main([*fit, "--gate", "always", "--no-picture"]) == 0
     assert "has no pad token: texts are filled up with its end token, </s>." in capsys.readouterr().out
     padded = dsas.Steerer.from_pretrained(tmp_path / "off")
+    (tmp_path / "fixed.txt").write_text("\n".join(CONTROL[:3]), encoding="utf-8")
+    measure = ["evaluate", "text", "--model", str(tmp_path / "model"), "--texts", str(tmp_path / "fixed.txt")]
+    assert main([*measure, "--steerer", str(tmp_path / "off"), "--out", str(tmp_path / "measured")]) == 0
+    assert "has no pad token: texts are filled up with its end token" in capsys.readouterr().out
     lm = model("llama")
     expected = dsas.fit(lm, rudeness(), tokenizer=tokenizer(), gate="always", progress=False)
     for path, site in padded.sites.items():  # which token fills up is all the same

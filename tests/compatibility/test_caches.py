@@ -107,6 +107,21 @@ def test_attaching_under_a_cache(name, kind):
     assert_clean(case.pipe)
 
 
+@works("Caches", "Another adapter under an enabled cache", "the same error; the first one steers as before", "flux")
+def test_another_adapter_under_a_cache(name):
+    case = Case(name, steps=4)
+    dsas.load_steering(case.pipe, case.steerer, "first")
+    case.denoiser.enable_cache(CACHES["first-block"](case.pipe))
+    cached = case.draw()
+    with pytest.raises(dsas.InputError, match="A cache is enabled"):
+        dsas.load_steering(case.pipe, case.steerer, "second")
+    assert dsas.get_active_steering(case.pipe).keys() == {"first"}
+    assert torch.equal(case.draw(), cached)
+    dsas.unload_steering(case.pipe)
+    assert_clean(case.pipe)
+    assert torch.equal(case.draw(), under_cache(name, "first-block"))
+
+
 @works("Caches", "FasterCache that skips the unconditional half", "an error in the first step that skips it", "sd3")
 def test_a_cache_that_skips_rows(name):
     case = Case(name, steps=4)

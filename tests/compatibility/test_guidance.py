@@ -85,6 +85,9 @@ def test_skip_layer_guidance(name):
     settings = {"skip_guidance_layers": [1], "skip_layer_guidance_start": -1.0, "skip_layer_guidance_stop": 1.0}
     with outputs_of(case.denoiser.transformer_blocks[1].attn) as skipped:
         found = case.rows(lambda: case.draw(num_inference_steps=1, **settings))
+    with case.steerer.attached(case.pipe, record_gates=True) as run:
+        case.draw(num_inference_steps=2, **settings)
+    assert {len(maps) for maps in run.gate_maps().values()} == {2}  # steps, however many predictions each had
     assert found == ["0011", "11"]
     assert [len(output) for output in skipped] == [4, 4]  # not in the third
 
@@ -123,6 +126,19 @@ def test_guidance_that_ends_early(name):
     settings = {"cfg_truncation": 0.5} if name == "zimage" else {"cfg_trunc_ratio": 0.5}
     found = case.rows(lambda: case.draw(**settings))
     assert found == (["1100", "1111", "11"] if name == "zimage" else ["11", "00", "11", "11"])
+
+
+@works("Guidance", "Image-to-image", "the text-to-image pipeline's steerer serves: they share a denoiser", "sd")
+def test_image_to_image(name):
+    case = Case(name)
+    case.pipe = diffusers.StableDiffusionImg2ImgPipeline(**case.pipe.components, requires_safety_checker=False)
+    case.pipe.set_progress_bar_config(disable=True)
+    settings = {**case.family.generation, "image": torch.rand(1, 3, 24, 16, generator=seeds()[0]), "strength": 1.0}
+    drawn = [lambda: case.pipe(PROMPTS, generator=seeds(), output_type="pt", **settings)]
+    assert case.rows(drawn[0])[0] == "0011"
+    with case.steerer.attached(case.pipe, 0.0):
+        unsteered = drawn[0]().images
+    assert torch.equal(unsteered, drawn[0]().images)
 
 
 @works("Guidance", "ControlNet", "as the pipeline without it", "sd")

@@ -330,7 +330,7 @@ def test_nothing_is_copied_to_the_device_step_by_step(pipe, steerer):
     seen = []
     with steerer.attached(pipe, strength=[2, 1]) as run:
         concept = next(iter(run.concepts.values()))
-        handle = pipe.unet.register_forward_hook(lambda *_: seen.append(concept.weights) and None)
+        handle = pipe.unet.register_forward_hook(lambda *_: seen.append(concept.row_strengths) and None)
         draw(pipe, PROMPTS, num_inference_steps=4)
         handle.remove()
     assert len(seen) == 4

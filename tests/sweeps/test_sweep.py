@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from small_sweep import PLAN
 
 from dsas_diffusion import Steerer, load_prompts, orchard
 from dsas_diffusion.backends.diffusion import generate
@@ -164,6 +165,27 @@ def test_two_processes_give_the_same_table_as_one(whole, plan, tmp_path):
     assert json.loads((out / "run.json").read_text())["processes"] == 2
     assert rows_of(out) == rows_of(folder)
     assert pictures_of(out) == pictures_of(folder)
+
+
+def test_a_concept_that_is_never_drawn_is_told_in_the_first_search(calls, tmp_path, capsys):
+    plan = tmp_path / "none.yaml"
+    plan.write_text(PLAN.replace("[orchard/banana]}", "[orchard/banana], labels: [strawberry]}"))
+    status, _ = calls.sweep(plan, tmp_path / "out")
+    assert status != 0
+    assert "No unsteered tuning picture of the task 'banana' shows the concept" in capsys.readouterr().err
+
+
+def test_what_can_not_be_learned_is_told_in_the_end_and_drawn_once_it_is_mended(calls, plan, tmp_path, capsys):
+    mended, out = tmp_path / "mended.yaml", tmp_path / "out"
+    unfit = "gated: {settings: {method: caa, gate: image_mean, prompts: 6, swapped: 0.5}}"
+    mended.write_text(PLAN.replace("gated: {settings: {method: caa, gate: image_mean, prompts: 6}}", unfit))
+    status, _ = calls.sweep(mended, out)
+    assert status != 0
+    assert "but not 'gated' on 'banana': No site tells the source prompts" in capsys.readouterr().err
+    assert json.loads((out / "units" / "banana" / "vanilla" / "unit.json").read_text())["strengths"]
+    assert (out / "report.html").is_file()
+    status, drawn = calls.sweep(plan, out)
+    assert (status, sum(drawn) > 0) == (0, True)
 
 
 def test_a_dry_run_says_what_is_left_and_draws_one_batch(calls, plan, tmp_path, capsys):
