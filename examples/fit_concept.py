@@ -3,7 +3,7 @@
 python examples/fit_concept.py
 
 On a real checkpoint only the first line changes: pipe = DiffusionPipeline.from_pretrained(…), and the prompts are
-"banana", "dog", "car", "logo", "ukiyo-e", or a folder of your own (see CONTRIBUTING).
+"banana", "dog", "car", "logo", "ukiyo-e", or a folder of your own (docs/own-concept.md).
 """
 
 import dsas_diffusion as dsas

@@ -25,6 +25,10 @@ FOLDED = {
 }
 OTHERS = {
     ".ci/run": "What every change must pass.",
+    "CHANGELOG.md": "What is new for users.",
+    "CONTRIBUTING.md": "How to add a method, a gate, a measure, a family; the commands; what done means.",
+    "LICENSE": "Apache-2.0.",
+    "mkdocs.yml": "The documentation's site: its pages and their order.",
     "Makefile": "`make setup`, `demo`, `test`, `test-full`, `test-lowest`, `check`, `format`, `tree`, `bench`, …",
     "constraints-lowest.txt": "The lowest versions that `pyproject.toml` allows, for `make test-lowest`.",
     "constraints.txt": "The versions that the set-up installs.",
