@@ -39,7 +39,8 @@ test-full: $(TESTS)
 
 # The fast suite on the lowest versions that pyproject.toml allows, in an environment of its own; what is deprecated since is
 # no error there. Left out are what other extras bring, and what is better in later versions: a cache, group offload without
-# an accelerator, half precision on processors, a message of Transformers.
+# an accelerator, half precision on processors, a message of Transformers, models that lie on disk whole. HiDream's random
+# weights are others there, and in one block the attention's output differs most beside the place that was changed.
 LOWEST := .venv-lowest
 LATER := compatibility/test_caches.py compatibility/test_memory.py compatibility/test_precision.py \
   compatibility/test_quantised.py evaluation/test_tasks.py test_eval_unlearn.py test_pretrained.py
@@ -47,8 +48,8 @@ test-lowest:
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e . -c constraints-lowest.txt peft pytest pytest-xdist beartype pot
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps steering-vectors -c constraints.txt
-	DSAS_UNCHECKED=1 $(LOWEST)/bin/python -m pytest -m "not full" -n $(JOBS) $(addprefix --ignore tests/,$(LATER)) \
-	  -k "not wordless" \
+	DSAS_UNCHECKED=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not full and not later" -n $(JOBS) \
+	  $(addprefix --ignore tests/,$(LATER)) -k "not (hidream and stated)" \
 	  -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning
 
 check: $(STAMP)

@@ -12,6 +12,8 @@ from dsas_diffusion.gates.base import GATES
 from dsas_diffusion.methods.base import METHODS
 
 TEXTS = [SOURCE[0], CONTROL[0], SOURCE[2]]
+# Not of the fit: a support may end at an activation that was fitted, where rounding decides on which side it lies.
+UNSEEN = ["it is a very silly fool", "today the house is green", "nice friend you are rude today"]
 PAIRS = [
     *((method, "logistic") for method in METHODS),
     *(("caa", name) for name, gate in GATES.items() if name != "logistic" and not gate.sees_places),
@@ -90,8 +92,8 @@ def test_a_second_fit_is_the_same(lm, steerer, pair):
 
 def test_a_batch_is_its_texts_and_padding_is_nothing(lm, steerer):
     with steerer.attached(lm, strength=1):
-        together = logits(lm)
-        apart = [logits(lm, [text])[0] for text in TEXTS]
+        together = logits(lm, UNSEEN)
+        apart = [logits(lm, [text])[0] for text in UNSEEN]
     for one, two in zip(together, apart, strict=True):
         assert torch.allclose(one, two, atol=1e-3)
 

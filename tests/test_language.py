@@ -490,7 +490,9 @@ MAPS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("where", MAPS)
+@pytest.mark.parametrize(
+    "where", [pytest.param(where, marks=pytest.mark.later if where == "all on disk" else ()) for where in MAPS]
+)
 def test_device_maps(llama, tmp_path, where):
     llama.save_pretrained(tmp_path / "model")
     mapped = type(llama).from_pretrained(

@@ -26,7 +26,7 @@ def checked_tokens(tokens: Tokens) -> Tokens:
     return tokens
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)  # not frozen: where one is, torch 2.6 compiles anew for every other step
 class Call(ABC):
     """One call of a model that is steered.
 

@@ -11,7 +11,7 @@ from ..core.features import grid_of, pool
 from .calls import Call
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class DenoiserCall(Call):
     """One call of a denoiser. Both calls of a denoising step, where guidance takes two, have the same number.
 

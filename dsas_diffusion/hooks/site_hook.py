@@ -66,6 +66,9 @@ class SiteHook(ModelHook):
         self.places, self.attachment, self.reached = places, attachment, False
         self.index = image_index(type(module))
         self._device: torch.device | None = None
+        home = next((parameter.device for parameter in module.parameters()), None)
+        if home is not None and home.type != "meta":  # before it is compiled: torch 2.6 can't trace the move
+            self._move(home)
 
     def changes(self, whole: Tensor) -> list[tuple[Place, Float[Tensor, "rows positions channels"]]]:
         """Give the steered version of each place that is steered.

@@ -12,7 +12,7 @@ from ..core.features import pool
 from .calls import Call, Tokens
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TextCall(Call):
     """One call of a model whose positions are tokens.
 

@@ -343,7 +343,7 @@ def broken(kind: str, folder) -> None:
         ("headless", "holds a LlamaModel, which has no language model's head"),
         ("encoder", "holds a BertModel, which has no language model's head"),
         ("unsigned", "lack lm_head.weight, which a LlamaForCausalLM needs"),
-        ("wordless", "has no tokenizer beside its model"),
+        pytest.param("wordless", "has no tokenizer beside its model", marks=pytest.mark.later),
         ("strange", "No language model could be loaded"),
         ("weightless", "No language model could be loaded"),
         ("cut", "No language model could be loaded"),

@@ -318,6 +318,7 @@ def hub(tmp_path_factory) -> Data:
     return replace(data, sizes=sizes, sources=sources, tokens_of_texts=7)
 
 
+@pytest.mark.later
 def test_material_of_the_hub_keeps_its_parts_apart(hub):
     found = load_material(hub, tokenizer())
     parts = [*found.pool.values(), found.tuning, found.heldout["rtp"]]
@@ -339,6 +340,7 @@ def test_material_of_the_hub_keeps_its_parts_apart(hub):
         load_material(replace(hub, sizes=replace(hub.sizes, rtp=60)), tokenizer())
 
 
+@pytest.mark.later
 def test_sets_of_the_hub_for_studies(hub):
     rated = toxigen_prompts(hub.source("toxigen"))
     assert {int(text.split()[-1]) % 5 for text in rated["source"]} == {3, 4}
@@ -359,6 +361,7 @@ def test_sets_of_the_hub_for_studies(hub):
         random_texts(hub, tokenizer(), 3, 50)
 
 
+@pytest.mark.later
 def test_data_that_can_not_be_loaded_are_refused(hub, tmp_path):
     with pytest.raises(InputError, match="has no field 'query'"):
         hub_rows(hub.source("rtp"), "query")

@@ -290,7 +290,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.later if what == "task file" else ()) for what in BAD]
+)
 def test_bad_input_is_refused_before_anything_runs(what, tmp_path, monkeypatch):
     words, changed, message = BAD[what]
     lm = model("gpt2")  # reads 64 tokens
@@ -371,6 +373,7 @@ def group(tmp_path, monkeypatch) -> str:
     return str(tmp_path / "both.yaml")
 
 
+@pytest.mark.later
 def test_a_group_of_tasks_beside_its_twin_and_taken_up_again(lm, steerer, group, tmp_path, monkeypatch):
     suite = TextSuite(tasks=[group], texts=TARGET_TEXTS)
     calls = Calls(monkeypatch)
@@ -430,7 +433,7 @@ class TestCommand:
             (["--prompts", "orchard/rudeness", "--max-new-tokens", "127"], "the model reads 128"),
             (["--prompts", "orchard/rudeness", "--n", "0"], "n is 0"),
             (["--prompts", "orchard/rudeness", "--classifier", "nowhere"], "No text classifier could be loaded"),
-            (["--tasks", "nowhere.yaml"], "Can't read nowhere.yaml"),
+            pytest.param(["--tasks", "nowhere.yaml"], "Can't read nowhere.yaml", marks=pytest.mark.later),
             (["--texts", "nowhere.txt"], "Can't read nowhere.txt"),
             (["--model", "nowhere", "--texts", "orchard"], "No language model could be loaded from 'nowhere'"),
             ([], "nothing to measure"),
