@@ -32,7 +32,8 @@ def test_control_prompts_that_show_the_concept_are_named(pipe):
     stray = Prompt(concept.source[0].text + " zz", ("z",))
     mixed = dataclasses.replace(concept, control=(*concept.control, stray))
     failures = fit(pipe, mixed, **SETTINGS).diagnose().failures
-    assert "source_without_concept" not in failures
+    # With another torch come other random weights, on which so mixed a gate may be half open as well.
+    assert set(failures) - {"half_open"} == {"control_overlaps"}
     assert repr(stray.text) in failures["control_overlaps"]
     assert f"1 of {len(mixed.control)} control prompts" in failures["control_overlaps"]
 
