@@ -146,12 +146,17 @@ def core_of(
         components: Principal components of the classifier.
 
     Returns:
-        w and θ: kept is what has w · t ≥ θ; everything where either side has fewer than 2 activations.
+        w and θ: kept is what has w · t ≥ θ; everything where either side has fewer than 2 activations. θ lies halfway
+        between what is kept and what is not, so that rounding does not decide.
     """
     if min(len(shown), len(other)) < 2:
         return torch.zeros(shown.shape[1]), torch.tensor(-torch.inf)
     weight, _ = folded_classifier(shown, other, components, balanced=True)
-    return weight, (shown.float() @ weight).quantile(1 - share)
+    scores = shown.float() @ weight
+    kept = scores >= scores.quantile(1 - share)
+    if kept.all():
+        return weight, torch.tensor(-torch.inf)
+    return weight, torch.lerp(scores[~kept].max(), scores[kept].min(), 0.5)
 
 
 def surest(

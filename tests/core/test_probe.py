@@ -83,5 +83,7 @@ def test_the_core_is_the_surest_share():
     positions, inside = torch.cat([rough, other]), torch.arange(240) < 160
     assert torch.equal(surest(positions, inside, other, 0.5)[:160], kept)
     assert surest(positions, inside, other, 1.0).sum() == 160
+    odd = core_of(rough[:159], other, 0.5)  # whose quantile is the score of one of them
+    assert (rough[:159] @ odd[0] - odd[1]).abs().min() > 1e-4
     few = core_of(rough[:1], other, 0.5)
     assert (rough @ few[0] >= few[1]).all()

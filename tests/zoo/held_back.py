@@ -148,6 +148,7 @@ def hunyuandit() -> HunyuanDiTPipeline:
     },
     text="encoder_hidden_states_t5",
     held_back=True,
+    experts=True,
 )
 def hidream() -> HiDreamImagePipeline:
     """The pipeline brings every size to the area of its default one, here slightly more than is asked for."""
