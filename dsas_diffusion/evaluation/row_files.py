@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,14 +13,20 @@ from ..files import atomic_write
 from .report import PSNR_CEILING
 
 
-def check_row_file(path: str | os.PathLike[str]) -> None:
+def check_row_file(path: str | os.PathLike[str], asked: str = "rows") -> None:
     """Refuse a name that doesn't tell the format, before anything is measured.
+
+    Args:
+        path: The file.
+        asked: What the user names it by.
 
     Raises:
         InputError: If it ends in neither `.csv` nor `.jsonl`.
     """
     if Path(path).suffix.lower() not in (".csv", ".jsonl"):
-        raise InputError(f"rows is {os.fspath(path)!r}; name a file that ends in .csv or .jsonl, which is its format.")
+        raise InputError(
+            f"{asked} is {os.fspath(path)!r}; name a file that ends in .csv or .jsonl, which is its format."
+        )
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str | float]]) -> Path:
@@ -38,15 +44,34 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str | f
     Raises:
         InputError: If the ending is another, or the place can't be written.
     """
-    check_row_file(path)
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    return write_table(path, list(plain[0]), plain)
+
+
+def write_table(
+    path: str | os.PathLike[str], columns: Sequence[str], records: Iterable[Mapping[str, str | float | None]]
+) -> Path:
+    """Write records whole or not at all; `None` becomes an empty cell or null.
+
+    Args:
+        path: A file that ends in `.csv` or `.jsonl`.
+        columns: The names, in their order.
+        records: A value for each name; finite.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: If the ending is another, or the place can't be written.
+    """
+    check_row_file(path)
     if Path(path).suffix.lower() == ".jsonl":
-        lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain)
-        return atomic_write(path, lines)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(plain[0]), lineterminator="\n")
+        lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+        return atomic_write(path, "".join(lines))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows(records)
     return atomic_write(path, text.getvalue())
 
 

@@ -1,38 +1,16 @@
 """Every row of a sweep in one table, as CSV or JSONL, for whoever wants to compute something else."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import InputError
-from ..files import atomic_write
+from ..evaluation.row_files import check_row_file, write_table
 from .rows import Cell, Row, each_cell
 
 #: What each row says of its place; `seed` is the sweep's, `picture_seed` the picture's own.
 PLACE: Final = ("task", "technique", "split", "kind", "seed", "strength", "index", "picture_seed")
-SUFFIXES: Final = (".csv", ".jsonl")
-
-
-def check_export(path: str | Path) -> Path:
-    """See that a file's ending says how rows are to be written.
-
-    Args:
-        path: The file.
-
-    Raises:
-        InputError: If it is neither .csv nor .jsonl.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"export is {str(path)!r}, whose ending tells no form. Accepted are names that end in "
-            f"{' or '.join(SUFFIXES)}."
-        )
-    return path
 
 
 def export_rows(folder: Path, path: str | Path) -> int:
@@ -48,24 +26,15 @@ def export_rows(folder: Path, path: str | Path) -> int:
     Raises:
         InputError: If there are no rows, the ending is another one, a row is damaged, or the file can't be written.
     """
-    path = check_export(path)
-    if not any(rows for _, rows in each_cell(folder)):
-        raise InputError(f"{folder} holds no rows of a sweep. Name the folder that `dsas sweep` was given as --out.")
-    figures = dict.fromkeys(name for _, rows in each_cell(folder) for name in (rows[0] if rows else ()))
-    columns = [*PLACE, *(name for name in figures if name not in ("index", "seed"))]
-    buffer, count = io.StringIO(newline=""), 0
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    as_lines = path.suffix.lower() == ".jsonl"
-    if not as_lines:
-        writer.writeheader()
-    for cell, rows in each_cell(folder):
-        for record in _records(cell, rows, columns):
-            if as_lines:
-                buffer.write(json.dumps(record, allow_nan=False) + "\n")
-            else:
-                writer.writerow(record)
+    check_row_file(path, "export")
+    figures, count = dict[str, None](), 0
+    for _, rows in each_cell(folder):
+        figures |= dict.fromkeys(rows[0] if rows else ())
         count += len(rows)
-    atomic_write(path, buffer.getvalue())
+    if not count:
+        raise InputError(f"{folder} holds no rows of a sweep. Name the folder that `dsas sweep` was given as --out.")
+    columns = [*PLACE, *(name for name in figures if name not in ("index", "seed"))]
+    write_table(path, columns, (one for cell, rows in each_cell(folder) for one in _records(cell, rows, columns)))
     return count
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..evaluation.report import format_table, to_json
+from ..evaluation.row_files import check_row_file
 from ..files import atomic_folder, atomic_write
-from .export import check_export, export_rows
+from .export import export_rows
 from .findings import findings
 from .folder import read_sweep
 from .report_page import page
@@ -40,7 +41,7 @@ def report(
             written.
     """
     if export is not None:
-        check_export(export)  # before anything is computed
+        check_row_file(export, "export")  # before anything is computed
         print(f"{export_rows(Path(sweep), export)} rows are in {export}.")
     tell(Path(sweep), Path(out), name, [tasks] if isinstance(tasks, str) else tasks)
 

@@ -390,7 +390,7 @@ def test_command_exports_every_row(told, tmp_path, capsys):
 def test_another_ending_is_refused_before_anything_is_written(told, tmp_path, capsys):
     line = ["report", "--sweep", str(told[0] / "sweep"), "--out", str(tmp_path / "out"), "--export", "rows.xlsx"]
     assert main(line) == 2
-    assert "Accepted are names that end in .csv or .jsonl." in capsys.readouterr().err
+    assert "export is 'rows.xlsx'; name a file that ends in .csv or .jsonl" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
