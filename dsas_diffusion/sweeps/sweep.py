@@ -131,6 +131,8 @@ def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
         if not journal.rows:
             path.unlink()  # nothing is there yet that other settings could be mixed with
         raise
+    if not unit.learned and "unit_strength" in about and ("ratio" in about or not timed):
+        return  # it was finished before, so that nothing has to be learned
     technique = unit.technique(0)
     if unit.fit_seconds is not None:
         about["fit_seconds"] = unit.fit_seconds

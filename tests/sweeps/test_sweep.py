@@ -126,6 +126,18 @@ def test_a_finished_sweep_draws_nothing_but_the_timed_batch(whole, calls, plan):
     assert rows_of(folder) == before
 
 
+def test_what_was_learned_is_not_missed_where_all_is_drawn(whole, calls, plan, tmp_path):
+    folder, _ = whole
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "learned")
+    units = {path: path.read_bytes() for path in copy.glob("units/*/*/unit.json")}
+    assert calls.sweep(plan, copy) == (0, [3])
+    assert units
+    assert {path: path.read_bytes() for path in units} == units
+    assert not (copy / "learned").exists()
+
+
 @pytest.mark.full
 def test_killed_at_ten_random_moments_it_ends_with_the_same_table(whole, plan, tmp_path):
     folder, _ = whole
