@@ -1,15 +1,11 @@
 """Fréchet Inception Distance of a set of pictures to a set of references, on any features."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from ..errors import InputError
-from .base import Measure
-from .feature_sets import check_sets
-from .images import Images
+from .feature_sets import SetDistance, check_sets
 
 
 def fid(features: torch.Tensor, references: torch.Tensor) -> float:
@@ -64,14 +60,12 @@ def frechet_distance(
 
 
 @dataclass(eq=False)
-class FrechetInceptionDistance(Measure):
+class FrechetInceptionDistance(SetDistance):
     """`fid` between pictures and references.
 
     It keeps the number of pictures and the sums of features and of their products, (d, d), for either set, so its size
     doesn't grow with the pictures.
     """
-
-    higher_is_better: ClassVar[bool | None] = False
 
     pictures: int = 0
     total: torch.Tensor | float = 0.0
@@ -80,38 +74,13 @@ class FrechetInceptionDistance(Measure):
     reference_total: torch.Tensor | float = 0.0
     reference_products: torch.Tensor | float = 0.0
 
-    def update(self, images: Images, references: Images, features: Callable[[Images], torch.Tensor]) -> None:
-        """Take one batch of either or both; the numbers may differ.
-
-        Args:
-            images: PIL images, or (m, 3, height, width) floats in [0, 1]; may be empty.
-            references: The same for the other set; may be empty.
-            features: Gives (k, d) for k pictures, for example `ClipJudge.image_features`. It is not kept, so the
-                measure stays small. Use the same for every batch.
-
-        Raises:
-            InputError: If features are not finite.
-        """
-        for pictures, prefix in ((images, ""), (references, "reference_")):
-            if len(pictures):
-                self._add(features(pictures), prefix)
-
-    def add(self, features: torch.Tensor, references: torch.Tensor) -> None:
-        """Take one batch's features, (m, d) and (n, d), of either set.
-
-        Raises:
-            InputError: If features are not finite.
-        """
-        self._add(features, "")
-        self._add(references, "reference_")
-
-    def _add(self, features: torch.Tensor, prefix: str) -> None:
-        rows = features.detach().double().cpu()
-        if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
+    def _take(self, features: torch.Tensor, are_references: bool) -> None:
+        if features.ndim != 2 or not bool(torch.isfinite(features).all()):
             raise InputError(
-                f"A batch's features are a tensor of shape {tuple(rows.shape)}; FID needs finite rows (n, d). Flatten "
-                "the features of each picture to a row."
+                f"A batch's features are a tensor of shape {tuple(features.shape)}; FID needs finite rows (n, d). "
+                "Flatten the features of each picture to a row."
             )
+        rows, prefix = features.double(), "reference_" if are_references else ""
         for name, value in (("pictures", len(rows)), ("total", rows.sum(dim=0)), ("products", rows.T @ rows)):
             setattr(self, prefix + name, getattr(self, prefix + name) + value)
 

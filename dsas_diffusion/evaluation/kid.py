@@ -1,14 +1,10 @@
 """Kernel Inception Distance of a set of pictures to a set of references, on any features."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 
-from .base import Measure
-from .feature_sets import check_sets
-from .images import Images
+from .feature_sets import SetDistance, check_sets
 
 ROWS = 1024  # of the kernel matrix held at a time
 
@@ -48,31 +44,14 @@ def for_sets(features: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(eq=False)
-class KernelInceptionDistance(Measure):
+class KernelInceptionDistance(SetDistance):
     """`kid` between pictures and references. It keeps every picture's features, since the distance is one of sets."""
-
-    higher_is_better: ClassVar[bool | None] = False
 
     images: list[torch.Tensor] = field(default_factory=list)
     references: list[torch.Tensor] = field(default_factory=list)
 
-    def update(self, images: Images, references: Images, features: Callable[[Images], torch.Tensor]) -> None:
-        """Take one batch of either or both; the numbers may differ.
-
-        Args:
-            images: PIL images, or (m, 3, height, width) floats in [0, 1]; may be empty.
-            references: The same for the other set; may be empty.
-            features: Gives (k, d) for k pictures, for example `ClipJudge.image_features`. It is not kept, so the
-                measure stays small. Use the same for every batch.
-        """
-        for pictures, kept in ((images, self.images), (references, self.references)):
-            if len(pictures):
-                kept.append(features(pictures).detach().cpu())
-
-    def add(self, features: torch.Tensor, references: torch.Tensor) -> None:
-        """Take one batch's features, (m, d) and (n, d), of either set."""
-        self.images.append(features.detach().cpu())
-        self.references.append(references.detach().cpu())
+    def _take(self, features: torch.Tensor, are_references: bool) -> None:
+        (self.references if are_references else self.images).append(features)
 
     def compute(self) -> float:
         if min(sum(len(rows) for rows in kept) for kept in (self.images, self.references)) < 2:
