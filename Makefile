@@ -32,10 +32,10 @@ demo: $(STAMP)
 	$(BIN)/dsas demo
 
 test: $(TESTS)
-	$(BIN)/python -m pytest -m "not full" -n $(JOBS)
+	$(BIN)/python -m pytest -m "not full" -n $(JOBS) --dist worksteal
 
 test-full: $(TESTS)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # The fast suite on the lowest versions that pyproject.toml allows, in an environment of its own; what is deprecated since is
 # no error there. Left out are what other extras bring, and what is better in later versions: a cache, group offload without
@@ -48,7 +48,7 @@ test-lowest:
 	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e . -c constraints-lowest.txt peft pytest pytest-xdist beartype pot
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps steering-vectors -c constraints.txt
-	DSAS_UNCHECKED=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not full and not later" -n $(JOBS) \
+	DSAS_UNCHECKED=1 OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not full and not later" -n $(JOBS) --dist worksteal \
 	  $(addprefix --ignore tests/,$(LATER)) -k "not (hidream and stated)" \
 	  -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning
 
