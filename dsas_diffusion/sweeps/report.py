@@ -111,4 +111,10 @@ def _told(found: dict[str, Any]) -> str:
     ]  # fmt: skip
     columns = {"this": "", "against": "", "on": "", "removal and": "", "difference": "+.4f", "95% from": "+.4f",
                "to": "+.4f", "is": ""}  # fmt: skip
-    return format_table(rows, columns) if rows else "Nothing is compared yet; see what is missing in the report."
+    if rows:
+        return format_table(rows, columns)
+    return (
+        "Nothing is compared yet; see what is missing in the report."
+        if found["missing"]
+        else "This sweep has no fronts to compare; the report has each technique's figures."
+    )

@@ -135,7 +135,7 @@ def run_unit(unit: Unit, journal: Journal, timed: bool) -> None:
         return  # it was finished before, so that nothing has to be learned
     technique = unit.technique(0)
     if unit.fit_seconds is not None:
-        about["fit_seconds"] = unit.fit_seconds
+        about.setdefault("fit_seconds", unit.fit_seconds)
     about |= {"unit_strength": technique.unit_strength, "source": technique.source, "oracle": technique.oracle}
     if "gate_auroc" not in about and isinstance(technique, Steering):
         about |= localised(arena, technique, unit.name)
