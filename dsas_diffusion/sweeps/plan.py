@@ -15,6 +15,7 @@ from ..models import Precision
 from ..prompt_set import CHECK_GROUPS, Prompt, PromptSet, did_you_mean
 from ..prompts import load_prompts, read_cases
 from ..settings_files import load_settings
+from .grid import Grid, check_rising
 from .steering import Steering
 from .technique import Technique, check_settings
 
@@ -116,7 +117,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if self.strengths is not None:
-            _check_rising("strengths of a technique", self.strengths)
+            check_rising("strengths of a technique", self.strengths)
 
     def make(self) -> Technique:
         """Make the technique, unprepared.
@@ -127,50 +128,6 @@ class Entry:
         kind: Any = Steering if self.use == STEERING else _imported(self.use)
         check_settings(self.use, kind, self.settings)
         return kind(**self.settings)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Which strengths are drawn: the same rule and budget for every technique.
-
-    On tuning prompts λ rises from `lowest` by factors of 2 until so much is removed, or so little of the control
-    pictures' objects kept, or `highest` is reached. The centre is the first λ that removes `enough`, or, where none
-    does, the one that removes most. What is judged lies around it.
-
-    Args:
-        lowest: The first λ of the search.
-        highest: The last one.
-        removed: The search ends once this share is removed.
-        kept: The search ends once less than this share of the control pictures' objects is kept.
-        enough: The removal that the centre has to reach.
-        around: Factors of the centre that are judged, rising.
-        strengths: The strengths themselves, for every technique alike; then nothing is searched.
-    """
-
-    lowest: float = 0.5
-    highest: float = 32.0
-    removed: float = 0.99
-    kept: float = 0.5
-    enough: float = 0.9
-    around: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0)
-    strengths: Sequence[float] | None = None
-
-    def __post_init__(self) -> None:
-        _check_rising("around of the grid", self.around)
-        if self.strengths is not None:
-            _check_rising("strengths of the grid", self.strengths)
-        if not 0 < self.lowest <= self.highest < float("inf"):
-            raise InputError(
-                f"The grid goes from lowest={self.lowest} to highest={self.highest}; accepted are finite numbers above "
-                "0, the highest not below the lowest."
-            )
-
-    def search(self) -> list[float]:
-        """Give every λ that the search may draw, rising."""
-        found = [self.lowest]
-        while 2 * found[-1] <= self.highest:
-            found.append(2 * found[-1])
-        return found
 
 
 @dataclass(frozen=True)
@@ -291,11 +248,6 @@ def load_plan(path: str | Path) -> Plan:
         except InputError as error:
             raise InputError(f"{path}, task {name!r}: {error}") from error
     return plan
-
-
-def _check_rising(name: str, values: Sequence[float]) -> None:
-    if not values or any(not 0 < value < float("inf") for value in values) or list(values) != sorted(set(values)):
-        raise InputError(f"{name} is {list(values)}; accepted are finite numbers above 0, rising.")
 
 
 def _check(task: Task, plan: Plan) -> None:

@@ -6,7 +6,8 @@ import pytest
 from small_sweep import PLAN
 
 from dsas_diffusion import InputError
-from dsas_diffusion.sweeps.plan import Grid, load_plan
+from dsas_diffusion.sweeps.grid import Grid
+from dsas_diffusion.sweeps.plan import load_plan
 
 
 def refused(tmp_path: Path, text: str) -> str:
