@@ -58,13 +58,14 @@ def test_all_objects_are_there():
 def test_the_default_of_the_sensitivity_study_is_every_other_ones_but_for_one_setting():
     plan = plan_of("sensitivity")
     base = plan.techniques["default"].make().__dict__
-    values = {"components": 20, "tau": 0.75}
+    values = {"components": 20, "core": 1.0, "tau": 0.75}
     for name, entry in plan.techniques.items():
         changed = {key for key, value in entry.make().__dict__.items() if value != base[key]}
         expected = {
             "default": set(),
             "prompts": {"prompts"},
             "components": {"gate_settings"},
+            "core": {"gate_settings"},
             "tau": {"fit_settings"},
             "gamma": {"method", "gate", "training"},
             "swapped": {"swapped"},
