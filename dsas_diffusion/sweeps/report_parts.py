@@ -80,8 +80,10 @@ def _headline(found: Findings) -> list[Block]:
     for scope in first:
         if len(first) > 1:
             blocks.append(Heading(3, scope["name"].capitalize()))
-        blocks += _claim(found, scope)
-        if towards := {found["tasks"][task]["towards"] for task in scope["tasks"]} - {None}:
+        towards = {found["tasks"][task]["towards"] for task in scope["tasks"]} - {None}
+        if not towards or not scope["techniques"]:
+            blocks += _claim(found, scope)
+        else:  # who removes most is not who does what is asked
             blocks.append(
                 Paragraph(
                     f"The concept is not to vanish here, but to become what {', '.join(towards)} says, so that removal "
