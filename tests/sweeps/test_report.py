@@ -300,6 +300,16 @@ def test_an_unfinished_sweep_says_so_and_tells_nothing_from_it(copied, tmp_path)
         assert "vanilla on apple: 1 of 60 cells are not whole." in text
 
 
+def test_nobody_is_ranked_by_removal_where_the_concept_is_to_become_something_else(tmp_path):
+    blurred = {name: {**about, "towards": "orchard/blur"} for name, about in TASKS.items()}
+    for name, tasks in {"removed": TASKS, "blurred": blurred}.items():
+        write_sweep(tmp_path / name, {"rival": 2.0}, tasks=tasks)
+        write_report(tmp_path / name, tmp_path / "report", name=name, resamples=50)
+    removed, becoming = ((tmp_path / "report" / f"{name}.md").read_text() for name in ("removed", "blurred"))
+    assert ("not to vanish" in removed, "so stands for it" in removed) == (False, True)
+    assert ("not to vanish" in becoming, "so stands for it" in becoming) == (True, False)
+
+
 def test_one_task_alone_is_told_as_it_is_among_others(copied, tmp_path, capsys):
     whole = write_report(copied, tmp_path / "whole", resamples=50)
     found = write_report(copied, tmp_path / "one", tasks=["banana"], resamples=50)
